@@ -43,7 +43,7 @@ def test_gates_do_not_move_centres():
     ("operation", "message"),
     [
         (torch.sin, "the mean of its inputs, and one operation does not allow this"),
-        (lambda x: x + x.flip((2, 3)), "an operation of the network, such as attention, mixes distant parts of a map"),
+        (lambda x: x + x.flip((2, 3)), "an operation of the network mixes distant parts of a map"),
         (torch.round, "an operation of the network, such as rounding, has no gradient"),
     ],
 )

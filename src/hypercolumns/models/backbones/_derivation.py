@@ -12,13 +12,14 @@ from torch import nn
 from torch.fx import GraphModule
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones import _blocks, _readers, networks
+from hypercolumns.models.backbones import _blocks, _mixing, _readers, networks
 from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._fx import RememberedShapes
 from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
 from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
-from hypercolumns.models.backbones.receptive_field import cell_grids, shift_periods
-from hypercolumns.models.taps import RegularGrid, Tap
+from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, grids_of_one_size, shift_periods
+from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 MAX_PERIOD = 256  # the longest shift period, in pixels, for which formulas of the maps' sizes are looked for
 
@@ -41,11 +42,12 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
     """
     skeleton = without_values(body)
     tap_modules = tuple(map(tuple, reader.tap_modules))
-    maps = functools.partial(run_body, _readers.quiet(reader, skeleton), tap_modules)
+    sizing = RememberedShapes(skeleton) if isinstance(skeleton, GraphModule) else _readers.quiet(reader, skeleton)
 
     @functools.cache
     def shapes(height: int, width: int) -> list[torch.Size]:
-        return [cells.shape for cells in maps(torch.empty(1, channels, height, width, device="meta"))]
+        image = torch.empty(1, channels, height, width, device="meta")
+        return [cells.shape for cells in run_body(sizing, tap_modules, image)]
 
     patch = _blocks.plain_patch(skeleton) if reader.kind == "blocks" else None
     sizes = find_sizes(network, shapes, networks.usual_size(network), patch)
@@ -61,7 +63,7 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
             )
             raise networks.unusable(network, reason)
     try:
-        axes = cell_grids(maps, sizes.min_side) if patch is None else [_patches(patch)] * len(tap_modules)
+        axes = [_patches(patch)] * len(tap_modules) if patch is not None else _grids(reader, skeleton, sizes, channels)
     except Exception as error:
         raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
@@ -69,6 +71,31 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
     offsets = _size_offsets(shapes, sizes, max(periods), layers)
     fields = sizes.min_side, periods, tuple(layers), tuple(offsets)
     return NetworkInfo(*fields, reader.kind, sizes.multiple, sizes.fixed)
+
+
+def _grids(
+    reader: MapReader, skeleton: nn.Module, sizes: AcceptedSizes, channels: int
+) -> list[tuple[CellGrid, CellGrid]]:
+    """Find the grids of the cells of each map, along y and along x, with receptive fields that values confirm.
+
+    Args:
+        reader: computes the maps of the taps.
+        skeleton: the network, on the meta device.
+        sizes: the sizes of images that the network accepts.
+        channels: the number of channels of the images.
+
+    Returns:
+        For each map, its grid along y and its grid along x.
+    """
+
+    def maps_of(network: nn.Module) -> Maps:
+        return functools.partial(run_body, _readers.quiet(reader, network), reader.tap_modules)
+
+    if sizes.fixed is not None:
+        return grids_of_one_size(maps_of(skeleton), sizes.fixed)
+    axes = cell_grids(maps_of(skeleton), sizes.min_side, sizes.multiple)
+    valued = _mixing.with_values(skeleton)
+    return _mixing.without_extents_of_mixing(maps_of(valued), axes, sizes.min_side, sizes.multiple, channels)
 
 
 def _patches(side: int) -> tuple[RegularGrid, RegularGrid]:

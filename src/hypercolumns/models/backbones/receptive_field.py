@@ -5,20 +5,19 @@ each pixel is the pixel's coordinate, the value of each cell is therefore the co
 receptive field. The values of the weights are not needed, so the network can be on the meta device.
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.passes.shape_prop import ShapeProp
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import RGB
+from hypercolumns.models.backbones._stand_in import ConstantsOnMeta, GatedMeanPropagation, MeanPropagation
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Lengths in pixels of the two thin images on which the centres are measured. If the first length is halved again and
@@ -27,7 +26,9 @@ from hypercolumns.models.taps import CellGrid, RegularGrid
 PROBE_SIDES = (256, 513)
 # Lengths in pixels of images for measuring extents and shift periods. They differ by multiples of all usual strides.
 LONG_PROBE_SIDES = (256, 1280, 4352)
-THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
+# Minimum width in pixels of a thin image, at right angles to its length. The maps of usual networks then have two cells
+# or more along the width, so that gates of one cell differ from them.
+THICKNESS = 64
 Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, C, H, W) to the maps of a network on the meta device
 
 
@@ -43,6 +44,7 @@ class MeasuredGrid:
         tap: the index of the map among the results of `maps`.
         axis: 2 (y) or 3 (x), a dimension of the map.
         thickness: how many pixels a thin image has along the other axis.
+        multiple: `maps` takes images whose sides are multiples of this number of pixels.
         cache: the centres that have been measured, by the number of the image's pixels along the axis.
     """
 
@@ -50,6 +52,7 @@ class MeasuredGrid:
     tap: int
     axis: int
     thickness: int
+    multiple: int = 1
     cache: dict[int, Tensor] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MeasuredGrid":
@@ -63,7 +66,8 @@ class MeasuredGrid:
             HypercolumnsError: if the measured centres are not `cells` rising numbers.
         """
         if size not in self.cache:
-            self.cache[size] = _measure(self.maps, self.thickness, self.axis, size)[self.tap]
+            side = round_up(size, self.multiple)
+            self.cache[size] = _measure(self.maps, self.thickness, self.axis, side)[self.tap]
         centres = self.cache[size]
         if len(centres) != cells or not (centres.diff() > 0).all():
             raise HypercolumnsError(
@@ -73,22 +77,56 @@ class MeasuredGrid:
         return centres
 
 
-def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
+def cell_grids(maps: Maps, min_side: int, multiple: int = 1) -> list[tuple[CellGrid, CellGrid]]:
     """Determine the centres of each map's cells along y and along x, for images of all sizes.
 
     Args:
-        maps: computes the maps of all taps.
+        maps: computes the maps of all taps. It may be any code whose parameters are on the meta device.
         min_side: the minimum height and width of an image that `maps` accepts, in pixels.
+        multiple: `maps` takes images whose sides are multiples of this number of pixels.
 
     Returns:
         For each map, its grid along y and its grid along x.
 
     Raises:
-        ValueError: if the centres can't be measured, for example because an operation of the network mixes distant
-            parts of a map, as attention does.
+        ValueError: if the centres can't be measured, for example because a map depends on the image by attention alone.
     """
-    along_y, along_x = (_along(maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
+    thickness = round_up(max(min_side, THICKNESS), multiple)
+    along_y, along_x = (_along(maps, thickness, axis, multiple) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
+
+
+def grids_of_one_size(maps: Maps, size: tuple[int, int]) -> list[tuple[CellGrid, CellGrid]]:
+    """Determine the centres of each map's cells along y and along x, for images of one size.
+
+    Args:
+        maps: computes the maps of all taps. It may be any code whose parameters are on the meta device.
+        size: the (height, width) of the images, in pixels.
+
+    Returns:
+        For each map, its grid along y and its grid along x.
+
+    Raises:
+        ValueError: as for `cell_grids`.
+    """
+    grids: list[list[CellGrid]] = []
+    for axis, side, thickness in ((2, *size), (3, *reversed(size))):
+        centres = _measure(maps, thickness, axis, side)
+        grids.append([_grid_of(each, MeasuredGrid(maps, tap, axis, thickness)) for tap, each in enumerate(centres)])
+    return list(zip(*grids, strict=True))
+
+
+def _grid_of(centres: Tensor, measured: MeasuredGrid) -> CellGrid:
+    """Return the regular grid of centres (cells,) in pixels, or `measured` if they are not equally spaced."""
+    line = _middle(centres)
+    if line is None or not torch.allclose(RegularGrid(*line).centres(len(centres), 0), centres, atol=1e-3):
+        return measured
+    return RegularGrid(*line)
+
+
+def round_up(side: float, multiple: int) -> int:
+    """Round a number of pixels up to a multiple of another one."""
+    return math.ceil(side / multiple) * multiple
 
 
 def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
@@ -115,24 +153,32 @@ def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
     return along[0], along[1]
 
 
-def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
-    """Determine the grid of each map along one axis. `_measure` explains the arguments.
+def _along(maps: Maps, thickness: int, axis: int, multiple: int) -> list[CellGrid]:
+    """Determine the grid of each map along one axis.
+
+    Args:
+        maps: computes the maps of all taps.
+        thickness: how many pixels the thin images have along the other axis.
+        axis: 2 (y) or 3 (x).
+        multiple: see `cell_grids`.
+
+    Returns:
+        For each map, its grid.
 
     Raises:
-        ValueError: if the centres can't be measured, for example because an operation of the network mixes distant
-            parts of a map, as attention does.
+        ValueError: if the centres can't be measured, for example because a map depends on the image by attention alone.
     """
-    short, long = (_measure(maps, thickness, axis, side) for side in PROBE_SIDES)
+    sides = [round_up(side, multiple) for side in PROBE_SIDES]
+    short, long = (_measure(maps, thickness, axis, side) for side in sides)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
     lines = [line if line == same else None for line, same in middles]
     for line, centres in zip(lines, short, strict=True):
-        # An operation that mixes distant parts of a map, such as attention, draws all centres towards the middle of the
-        # image.
-        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * PROBE_SIDES[0]:
-            raise ValueError("an operation of the network, such as attention, mixes distant parts of a map")
-    extents = _rf_extents(maps, thickness, axis, lines)
+        # An operation that mixes distant parts of a map draws all centres towards the middle of the image.
+        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * sides[0]:
+            raise ValueError("an operation of the network mixes distant parts of a map")
+    extents = _rf_extents(maps, thickness, axis, lines, multiple)
     return [
-        MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, extent)
+        MeasuredGrid(maps, tap, axis, thickness, multiple) if line is None else RegularGrid(*line, extent)
         for tap, (line, extent) in enumerate(zip(lines, extents, strict=True))
     ]
 
@@ -150,24 +196,30 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
         For each map, the centres (cells,) float64 in pixels.
 
     Raises:
-        ValueError: if the stand-in for an operation of the network is not linear.
+        ValueError: if the stand-in for an operation of the network is not linear, or if a map has no place.
     """
     # The images have three channels for any network: the stand-in for a convolution averages the channels of its input.
     # The third image is 2 x the first image + 3 x the second image. If all operations are linear, the maps of the three
     # images have the same relation.
     ramp = torch.arange(side, dtype=torch.float64).expand(1, RGB, thickness, side)
     image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
-    with torch.no_grad():
+    with torch.no_grad(), ConstantsOnMeta():
         results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(MeanPropagation))
     centres = []
     for cells in results:
         lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
-        if not torch.allclose(lines[2], 2 * lines[0] + 3 * lines[1]):
+        first, check = lines[0] / lines[1], lines[2] / lines[1]
+        if first.isnan().any():
+            raise ValueError(
+                "a map depends on the image by attention alone, so its cells have no place of their own; choose other "
+                "taps"
+            )
+        if not torch.allclose(check, 2 * first + 3):
             raise ValueError(
                 "the measurement replaces each operation by the mean of its inputs, and one operation does not allow "
                 "this"
             )
-        centres.append(lines[0] / lines[1])
+        centres.append(first)
     return centres
 
 
@@ -188,7 +240,7 @@ def _middle(centres: Tensor) -> tuple[float, float] | None:
 
 
 def _rf_extents(
-    maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None]
+    maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None], multiple: int
 ) -> list[tuple[float, float] | None]:
     """Measure the extent of the receptive field of each map's middle cell along one axis.
 
@@ -200,6 +252,7 @@ def _rf_extents(
         thickness: how many pixels the thin images have along the other axis.
         axis: 2 (y) or 3 (x).
         lines: the (stride, offset) of each map in pixels; None for a map that has no regular grid.
+        multiple: see `cell_grids`.
 
     Returns:
         For each map, (before, after): how many pixels the receptive field reaches before and after the cell's centre.
@@ -209,204 +262,38 @@ def _rf_extents(
         ValueError: if the gradient of a cell is 0 at all pixels of the image.
     """
     extents: dict[int, tuple[float, float]] = {}
-    for side in LONG_PROBE_SIDES:
-        waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in extents}
+    waiting = {tap: line for tap, line in enumerate(lines) if line is not None}
+    for side in [round_up(side, multiple) for side in LONG_PROBE_SIDES]:
         if not waiting:
             break
         image = torch.ones(1, RGB, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
-        results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
-        for tap, (stride, offset) in waiting.items():
+        with ConstantsOnMeta():
+            results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
+        for tap, (stride, offset) in list(waiting.items()):
             cells = results[tap].as_subclass(Tensor).transpose(axis, 3)
             middle = cells.shape[3] // 2
             cell = cells[0, :, cells.shape[2] // 2, middle].sum()
-            (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
-            seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
-            if not len(seen):
-                raise ValueError(
-                    "an operation of the network, such as rounding, has no gradient, so receptive fields can't be "
-                    "measured"
-                )
-            first, last, centre = int(seen[0]), int(seen[-1]), offset + stride * middle
+            if cell.isnan():
+                del waiting[tap]  # it depends on the whole image
+                continue
+            first, last = _seen(cell, image, axis)
             if first > 0 and last < side - 1:
+                centre = offset + stride * middle
                 extents[tap] = round(centre - first, 6), round(last - centre, 6)
+                del waiting[tap]
     return [extents.get(tap) for tap, _ in enumerate(lines)]
 
 
-class MeanPropagation(Tensor):
-    """A map inside the stand-in for the network.
+def _seen(cell: Tensor, image: Tensor, axis: int) -> tuple[int, int]:
+    """Return the first and the last pixel, along an axis of an image, that the value of a cell depends on.
 
-    If a function of torch is called on the map, its replacement in `STAND_INS` runs instead. Reshaping, concatenation,
-    interpolation and similar functions have no replacement. They run unchanged, because they only move or average
-    values.
+    Raises:
+        ValueError: if the gradient of the cell is 0 at all pixels of the image.
     """
-
-    gated = False  # whether the value of a cell includes the cell's gate, see `GatedMeanPropagation`
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Call the function in `STAND_INS` that replaces `func`, or `func` itself if `STAND_INS` has no replacement.
-
-        Args:
-            func: the function of torch that was called.
-            types: the tensor types among the arguments.
-            args: the positional arguments of the call.
-            kwargs: the keyword arguments of the call.
-
-        Returns:
-            The result of the call.
-        """
-        name = getattr(func, "__name__", "").strip("_")
-        stand_in = STAND_INS.get(name, func)
-        return super().__torch_function__(stand_in, types, args, dict(kwargs or {}))  # type: ignore[no-untyped-call]
-
-
-class GatedMeanPropagation(MeanPropagation):
-    """A map inside the stand-in for the network, for measuring extents. The values of its cells include gates.
-
-    Some networks compute a gate for each channel of a map (squeeze-and-excitation): one factor for all cells of the
-    channel. A gate depends on the whole map, so a cell with a gate has the whole map as its receptive field. The base
-    class leaves gates out, because a gate does not move the centre of a cell.
-    """
-
-    gated = True
-
-
-def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
-
-
-def _combined(*parts: Any, **_: Any) -> Tensor:
-    """Return the sum of the maps among the arguments.
-
-    The sum stands in for every function that combines maps cell by cell: sums, products, quotients, maxima and similar
-    functions. Numbers and parameters among the arguments are ignored. A map with fewer values than the largest map is
-    taken to be a gate, and is left out unless it is a `GatedMeanPropagation`.
-    """
-    maps = [part for part in parts if isinstance(part, MeanPropagation)]
-    shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
-    full_size = max(part.numel() for part in maps)
-    counted = [part.expand(shape) for part in maps if part.gated or part.numel() == full_size]
-    return functools.reduce(torch.add, counted)
-
-
-def _linear(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x.mean(-1, keepdim=True).expand(*x.shape[:-1], len(weight))
-
-
-def _convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    mean = x.mean(1, keepdim=True)  # all channels are equal, so `groups` makes no difference
-    kernel = (weight.shape[2], weight.shape[3])
-    meta_weight = torch.empty(1, 1, *kernel, device="meta")
-    shape = F.conv2d(mean[:1].to("meta"), meta_weight, None, stride, padding, dilation).shape
-    if padding == "same":
-        padding = [step * (side - 1) // 2 for step, side in zip(_pair(dilation), kernel, strict=True)]
-    cells = _pooled_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
-    return cells.expand(-1, len(weight), -1, -1)
-
-
-def _pooling(
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    **_: Any,
-) -> Tensor:
-    shape = F.max_pool2d(x[:1, :1].to("meta"), kernel_size, stride or None, padding, dilation, ceil_mode).shape
-    return _pooled_means(x, kernel_size, stride or kernel_size, padding, dilation, shape)
-
-
-def _average_pooling(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *_: Any, **__: Any
-) -> Tensor:
-    return _pooling(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
-
-
-def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
-    """Average the cells under each position of a kernel, on a map that is extrapolated beyond its border.
-
-    Args:
-        x: (B, C, h, w), the map.
-        kernel: (height, width) of the kernel in cells, or one number for both.
-        stride: (along y, along x) in cells, or one number for both.
-        padding: (along y, along x) in cells, or one number for both.
-        dilation: (along y, along x) in cells, or one number for both.
-        shape: the shape of the result. Only its last two numbers are used: how many positions the kernel takes along y
-            and along x.
-
-    Returns:
-        (B, C, *shape[2:]).
-    """
-    kernel, stride, padding, dilation = (_pair(setting) for setting in (kernel, stride, padding, dilation))
-    for axis in (0, 1):
-        needed = (shape[axis + 2] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
-        x = _continued(x, axis + 2, padding[axis], needed - padding[axis] - x.shape[axis + 2])
-    weight = torch.full((1, 1, *kernel), 1 / math.prod(kernel), dtype=x.dtype)
-    means = F.conv2d(x.flatten(0, 1)[:, None], weight, None, stride, 0, dilation)
-    return means.reshape(*x.shape[:2], *means.shape[2:])
-
-
-def _padding(x: Tensor, pad: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
-    if x.ndim != 4 or len(pad) > 4:
-        return F.pad(x, pad, *args, **kwargs)
-    for number in range(len(pad) // 2):
-        x = _continued(x, 3 - number, *pad[2 * number : 2 * number + 2])
-    return x
-
-
-def _continued(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Extend a map along dimension `axis` by linear extrapolation.
-
-    The map grows by `before` cells at the start and by `after` cells at the end; negative numbers crop the map.
-    """
-    last = x.shape[axis] - 1
-    number = torch.arange(-before, last + 1 + after)
-    start = number.clamp(0, max(last - 1, 0))
-    share = (number - start).to(x.dtype).reshape([-1] + [1] * (x.ndim - 1 - axis))
-    left, right = x.index_select(axis, start), x.index_select(axis, (start + 1).clamp(max=last))
-    return left + share * (right - left)
-
-
-def _pair(setting: Any) -> tuple[int, int]:
-    values = [setting] if isinstance(setting, int) else list(setting)
-    return values[0], values[-1]
-
-
-# The functions that replace torch's functions and methods. The keys are the names of the replaced ones, without leading
-# and trailing underscores.
-STAND_INS: dict[str, Callable[..., Tensor]] = {
-    "conv2d": _convolution,
-    "linear": _linear,
-    "max_pool2d": _pooling,
-    "avg_pool2d": _average_pooling,
-    "adaptive_max_pool2d": F.adaptive_avg_pool2d,
-    "amax": torch.mean,
-    "pad": _padding,
-}
-STAND_INS |= dict.fromkeys(
-    "add radd iadd sub rsub isub subtract mul rmul imul multiply div rdiv idiv divide truediv rtruediv itruediv "
-    "true_divide addcmul addcdiv pow rpow maximum minimum".split(),
-    _combined,
-)
-# The following functions leave the centre of each cell where it is. expand, expand_as and conv1d act on gates. A gate
-# must stay smaller than a map, so that `_combined` recognises it; expand and expand_as would enlarge it. conv1d mixes
-# the channels of a gate (in efficient channel attention), which makes no difference because all channels are equal.
-STAND_INS |= dict.fromkeys(
-    "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize "
-    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign sigmoid logsigmoid tanh "
-    "hardtanh hardswish hardsigmoid softmax clamp clamp_min clamp_max sqrt rsqrt square exp abs neg "
-    "dropout dropout2d alpha_dropout feature_dropout to type type_as float double half "
-    "expand expand_as conv1d".split(),
-    _same,
-)
+    (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
+    seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
+    if not len(seen):
+        raise ValueError(
+            "an operation of the network, such as rounding, has no gradient, so receptive fields can't be measured"
+        )
+    return int(seen[0]), int(seen[-1])

@@ -1,0 +1,155 @@
+"""Find maps that mix distant parts of an image, by a test on values.
+
+Some operations compute with statistics of the whole image, for example GroupNorm. A list of such operations would never
+be complete. Instead, a copy of the network gets random weights, and the pixels outside a cell's receptive field change.
+If the cell changes too, its receptive field is larger than was found.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from hypercolumns.io.decoding import RGB
+from hypercolumns.models.backbones.receptive_field import Maps, round_up
+from hypercolumns.models.taps import CellGrid, RegularGrid
+
+TOLERANCE = 1e-4  # the largest change of a cell that counts as rounding, as a share of the range of its map's values
+THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
+MARGIN = 64  # minimum number of pixels on either side of the receptive fields
+Axes = tuple[CellGrid, CellGrid]
+
+
+def with_values(skeleton: nn.Module) -> Any:
+    """Copy a network from the meta device, and fill the copy with random values that let every operation have effect.
+
+    Parameters with one dimension, such as the weights of a normalisation or layer scales, lie from 0.5 to 1.5, because
+    values near 0 would hide what they multiply. Filters keep the scale of the maps. The global random numbers do not
+    change. Buffers of whole numbers are 0, so that they are valid as indices.
+    """
+    generator = torch.Generator().manual_seed(0)
+    memo = {id(tensor): _filled(tensor, generator) for tensor in [*skeleton.parameters(), *skeleton.buffers()]}
+    return copy.deepcopy(skeleton, memo).eval()
+
+
+def _filled(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    values = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    if tensor.is_floating_point():
+        if tensor.ndim > 1:
+            values.normal_(0, math.sqrt(2 / max(values[0].numel(), 1)), generator=generator)
+        else:
+            values.uniform_(0.5, 1.5, generator=generator)
+    return nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values
+
+
+def without_extents_of_mixing(
+    maps: Maps, axes: Sequence[Axes], min_side: int, multiple: int = 1, channels: int = RGB
+) -> list[Axes]:
+    """Return the grids of all maps, without the extents of receptive fields that are larger than was found.
+
+    Args:
+        maps: computes the maps of all taps, by a network with values.
+        axes: for each map, its grid along y and its grid along x.
+        min_side: the minimum height and width of an image that `maps` accepts, in pixels.
+        multiple: the sides of the images are multiples of this number of pixels.
+        channels: the number of channels of the images.
+
+    Returns:
+        For each map, its grids. `rf_extent` is None if pixels outside it have an influence on the middle cell.
+    """
+    thickness = round_up(max(min_side, THICKNESS), multiple)
+    along = []
+    with torch.no_grad():
+        for axis in (2, 3):
+            grids = [each[axis - 2] for each in axes]
+            along.append(_local(maps, grids, axis, thickness, multiple, channels))
+    return list(zip(*along, strict=True))
+
+
+def _local(
+    maps: Maps, grids: Sequence[CellGrid], axis: int, thickness: int, multiple: int, channels: int
+) -> list[CellGrid]:
+    """Return the grids of all maps along one axis, without the extents that are too small.
+
+    Args:
+        maps: computes the maps of all taps, by a network with values.
+        grids: the grid of each map along the axis.
+        axis: 2 (y) or 3 (x).
+        thickness: how many pixels the thin image has along the other axis.
+        multiple: see `without_extents_of_mixing`.
+        channels: the number of channels of the image.
+
+    Returns:
+        For each map, its grid.
+    """
+    extents = [grid.rf_extent if isinstance(grid, RegularGrid) else None for grid in grids]
+    if not any(extents):
+        return [*grids]
+    reach = max(max(extent) for extent in extents if extent is not None)
+    side = round_up(2 * (math.ceil(reach) + MARGIN), multiple)
+    generator = torch.Generator().manual_seed(axis)
+    image = torch.randn((1, channels, thickness, side), generator=generator)
+    with _SetStatistics():
+        before = _lines(maps, image, axis)
+    seen = torch.zeros(side, dtype=torch.bool)
+    for grid, extent, line in zip(grids, extents, before, strict=True):
+        if extent is not None:
+            centre = float(grid.centres(line.shape[1], side)[line.shape[1] // 2])
+            seen[max(math.ceil(centre - extent[0]), 0) : math.floor(centre + extent[1]) + 1] = True
+    image[..., ~seen] = 3 + 5 * torch.randn((1, channels, thickness, int((~seen).sum())), generator=generator)
+    after = _lines(maps, image, axis)
+    return [
+        replace(grid, rf_extent=None) if isinstance(grid, RegularGrid) and _changes(line, changed) else grid
+        for grid, line, changed in zip(grids, before, after, strict=True)
+    ]
+
+
+def _lines(maps: Maps, image: Tensor, axis: int) -> list[Tensor]:
+    """Return the line (C, cells) in the middle of each map of a thin image (1, N, thickness, side) along an axis."""
+    results = maps(image if axis == 3 else image.transpose(2, 3).contiguous())
+    return [cells.transpose(axis, 3)[0, :, cells.shape[5 - axis] // 2] for cells in results]
+
+
+def _changes(before: Tensor, after: Tensor) -> bool:
+    """Return whether the middle cell of a line (C, cells) changes by more than rounding."""
+    middle = before.shape[1] // 2
+    change = (after[:, middle] - before[:, middle]).abs().max()
+    return not bool(change <= TOLERANCE * (before.max() - before.min()))  # also true if a value is not finite
+
+
+class _SetStatistics(TorchFunctionMode):
+    """Set the statistics of each BatchNorm layer to those of its input, before the layer runs.
+
+    With other statistics, the maps of a deep network with random weights would grow or vanish.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch; set the running statistics before, if the function is `batch_norm`.
+
+        Args:
+            func: the function of torch that was called.
+            types: the tensor types among the arguments.
+            args: the positional arguments of the call.
+            kwargs: the keyword arguments of the call.
+
+        Returns:
+            The result of the call.
+        """
+        if func is F.batch_norm:
+            self._set(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _set(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, *_: Any, **__: Any) -> None:
+        if running_mean is not None and running_var is not None:
+            var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+            running_mean.copy_(mean)
+            running_var.copy_(torch.where(var > 0, var, torch.ones_like(var)))  # one single cell has no variance
