@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from hypercolumns.models.backbones import Backbone, networks
+from hypercolumns.models.taps import RegularGrid
 
 
 class Centred(nn.Module):
@@ -73,3 +74,19 @@ def test_random_numbers_stay_as_they_were(monkeypatch):
     state = torch.get_rng_state()
     assert extents(monkeypatch, nn.Dropout(0.5)) == [(3, 3)] * 2
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_network_without_test_has_no_extent(monkeypatch):
+    class Factorised(nn.Module):
+        """Needs a buffer that it computes itself; with other values, it can't run."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("whole", torch.eye(8, dtype=torch.float64))
+
+        def forward(self, x):
+            return x + torch.linalg.cholesky(self.whole * x.shape[1])[0, 0]
+
+    monkeypatch.setitem(networks.OWN, "own", lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Factorised()))
+    (tap,) = Backbone("own", ["1"]).taps
+    assert tap.axes == (RegularGrid(1, 1, None),) * 2

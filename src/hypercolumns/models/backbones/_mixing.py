@@ -61,14 +61,18 @@ def without_extents_of_mixing(
         channels: the number of channels of the images.
 
     Returns:
-        For each map, its grids. `rf_extent` is None if pixels outside it have an influence on the middle cell.
+        For each map, its grids. `rf_extent` is None if pixels outside it have an influence on the middle cell, or the
+        network can't run with random values.
     """
     thickness = round_up(max(min_side, THICKNESS), multiple)
     along = []
     with torch.no_grad():
         for axis in (2, 3):
             grids = [each[axis - 2] for each in axes]
-            along.append(_local(maps, grids, axis, thickness, multiple, channels))
+            try:
+                along.append(_local(maps, grids, axis, thickness, multiple, channels))
+            except Exception:  # the network may need values that it computes itself; what can't be tested has no extent
+                along.append([_without_extent(grid) for grid in grids])
     return list(zip(*along, strict=True))
 
 
@@ -105,9 +109,13 @@ def _local(
     image[..., ~seen] = 3 + 5 * torch.randn((1, channels, thickness, int((~seen).sum())), generator=generator)
     after = _lines(maps, image, axis)
     return [
-        replace(grid, rf_extent=None) if isinstance(grid, RegularGrid) and _changes(line, changed) else grid
+        _without_extent(grid) if _changes(line, changed) else grid
         for grid, line, changed in zip(grids, before, after, strict=True)
     ]
+
+
+def _without_extent(grid: CellGrid) -> CellGrid:
+    return replace(grid, rf_extent=None) if isinstance(grid, RegularGrid) else grid
 
 
 def _lines(maps: Maps, image: Tensor, axis: int) -> list[Tensor]:
