@@ -35,7 +35,7 @@ def test_other_images_name_settings_and_counts(folder):
     assert not is_about_data(WEIGHTS)
 
 
-def test_changed_files_of_the_same_settings_say_so(folder):
+def test_changed_files_of_same_settings_say_so(folder):
     (text,) = in_words(command(), folder, DATA)
     assert text == (
         "the train images or masks are others (their number is the same): the settings are the same, so "

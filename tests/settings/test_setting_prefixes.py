@@ -13,7 +13,7 @@ from hypercolumns.settings.model import backbone, classifier
     [
         (["cnn.weights=null", "cnn.trainable=9"], r"^cnn\.trainable=9 must be a number of taps"),
         (["cnn.weights=null", "cnn.taps=[nowhere]"], r"^cnn\.taps names nowhere, which is not a module of"),
-        (["cnn.weights=nowhere"], r"^cnn\.weights=nowhere is neither a file nor"),
+        (["cnn.weights=nowhere"], r"^cnn\.weights=nowhere is neither a file or folder nor"),
         (["cnn.weights='~no.such.user/x'"], r"^cnn\.weights=~no.such.user/x: the user after ~ does not exist"),
         (["cnn.weights=null", "cnn.network=nothing"], r"^cnn\.network=nothing is not known"),
         (["cnn=timm", "cnn.model=resnet81"], r"^cnn\.model=resnet81 is not one of timm's"),

@@ -101,22 +101,27 @@ def test_message_names_the_setting_that_renames(pretrained, capsys):
             "classifier=mlp classifier.hidden=[8]",
         ),
         ("alignment=corners", 'alignment is "exact", this command has "corners"', "alignment=exact"),
-        ("resize=[32,48]", "resize is null, this command has [32, 48]", "resize=null"),
+        (
+            "resize=[32,48] augment.crop=null augment.scale=null batch_size=1",
+            "resize is null, this command has [32, 48]",
+            "resize=null",
+        ),
         ("cnn.context=[coordinates]", "only this command has the taps [coordinates]", "cnn.context=[]"),
     ],
 )
 def test_other_head_keeps_the_backbone_alone(pretrained, capsys, override, why, remedy):
-    run("train", f"init_from={MODEL}", override, "classifier.hidden=8", override, *STILL)
+    overrides = ["classifier.hidden=8", *override.split()]
+    run("train", f"init_from={MODEL}", *overrides, *STILL)
     printed = capsys.readouterr().out
     assert "backbone  kept, with its mean and std" in printed
     assert f"classifier  new, because {why}" in printed
     (given,) = re.findall(r"to keep it, add (.*); to pretrain a new one", printed)
     assert shlex.split(given) == remedy.split()
     end = trained()
-    run("train", "init_from=scratch", override, "classifier.hidden=8", override, *STILL, "overwrite=true")
+    run("train", "init_from=scratch", *overrides, *STILL, "overwrite=true")
     for name, value in trained().state_dict().items():  # the backbone of colours is that of the model
         assert torch.equal(end.state_dict()[name], value), name
-    run("train", f"init_from={MODEL}", "classifier.hidden=8", override, *shlex.split(given), *STILL)
+    run("train", f"init_from={MODEL}", *overrides, *shlex.split(given), *STILL)
     assert "classifier  kept, with the outputs of all 6 classes" in capsys.readouterr().out
 
 

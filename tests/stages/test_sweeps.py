@@ -84,7 +84,7 @@ def test_sweep_writes_table_and_repeats_no_job(sweep, tmp_path):
     reason = "classifier.hidden=0 must be a whole number of at least 1"
     assert {row["reason"] for row in rows[4:]} == {reason}
     assert f"job 2 failed: {reason}\n" in result.stderr
-    job = only(tmp_path, "runs/shapes/rgb/pretrain/latest/environment.json")
+    job = tmp_path / "runs/shapes/rgb/pretrain/latest/environment.json"
     assert json.loads(job.read_text())["sweep"] == str(only(tmp_path))
     assert "6 jobs" in result.stdout
     assert "tensorboard --logdir runs/shapes/rgb/events " in result.stdout

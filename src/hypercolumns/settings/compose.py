@@ -78,7 +78,7 @@ def is_sweep_job() -> bool:
 
 
 def sweep_folder() -> Path | None:
-    """Return the folder of the sweep of which this is a job; None if this is no job of a sweep."""
+    """Return the folder of the sweep that this job belongs to; None if this is no job of a sweep."""
     command = invocation.current()
     return Path(command.hydra.sweep.dir).absolute() if command is not None and command.is_sweep_job else None
 

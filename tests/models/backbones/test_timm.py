@@ -119,10 +119,6 @@ class TestWeights:
             "resnet18.mine",
             "no weights with the tag mine; choose one of these models: resnet18, resnet18.a1_in1k",
         ),
-        (
-            "mobilevit_xxs",
-            "^network=timm/mobilevit_xxs can't be a backbone: the centres of its maps' cells can't be determined",
-        ),
         ("hrnet_w18_small", "^network=timm/hrnet_w18_small: timm lists no modules as the feature maps"),
     ],
 )

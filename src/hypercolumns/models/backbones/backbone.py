@@ -458,6 +458,9 @@ def trainable_taps(trainable: object, taps: int, network: str) -> int:
         taps: the number of taps of the backbone, without context taps.
         network: the name of the network.
 
+    Returns:
+        The number of taps.
+
     Raises:
         ArgumentError: if `trainable` is neither, or is a number of taps above 0 of a network without layers.
     """
