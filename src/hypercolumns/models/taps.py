@@ -56,9 +56,12 @@ class Tap:
         axes: (along y, along x), the rules for the centres of the map's cells.
         is_global: whether the map describes the image as a whole. If so, each window of a large image uses all cells of
             the map. Otherwise, a window uses only the cells near the window.
+        path_spread: how far apart, in pixels, the paths are centred that join in the map. `axes` give the mean of their
+            centres, and the weights of the network may prefer any of them. It is 0 in most networks.
     """
 
     name: str
     channels: int
     axes: tuple[CellGrid, CellGrid]
     is_global: bool = False
+    path_spread: float = 0.0

@@ -14,6 +14,7 @@ from hypercolumns.models.backbones.context import split_taps
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.taps import RegularGrid
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler
@@ -22,6 +23,8 @@ from hypercolumns.settings.data import resize
 from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.named_model import NamedModel, copy_backbone, weights_model
+
+MIN_SPREAD = 0.25  # in strides of the map: a larger `Tap.path_spread` is reported
 
 
 def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDecoding = AS_STORED) -> Backbone:
@@ -48,6 +51,7 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
     else:
         network = copy_backbone(cfg, like, decoding)
         is_for_rgb = like.segmenter.backbone.input_channels == RGB
+    _say_what_is_meant(cfg, network)
     frozen = not any(parameter.requires_grad for parameter in network.tap_parameters()[0])
     if channels > RGB and is_for_rgb and frozen:
         console.print(
@@ -57,6 +61,21 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
             markup=False,
         )
     return network
+
+
+def _say_what_is_meant(cfg: DictConfig, network: Backbone) -> None:
+    """Print where the network leaves open what a setting means: the size of images, and the centres of cells."""
+    if network.fixed_size is not None:
+        height, width = network.fixed_size
+        console.print(f"cnn: {network.network} takes images of {width}x{height} only, so all are resized", markup=False)
+    widest = max(network.taps, key=lambda tap: tap.path_spread)
+    coarse = [axis.stride for axis in widest.axes if isinstance(axis, RegularGrid)]
+    if cfg.alignment == "exact" and widest.path_spread > MIN_SPREAD * max(coarse, default=0.0):
+        console.print(
+            f"cnn: the paths that join in tap {widest.name} are centred up to {widest.path_spread:g} pixels apart; "
+            f"alignment=exact uses the mean of their centres",
+            markup=False,
+        )
 
 
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> Backbone:

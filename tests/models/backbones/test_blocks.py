@@ -16,6 +16,8 @@ from hypercolumns.models.segmenter import Segmenter
 ROTARY = "eva02_tiny_patch14_224"
 PLAIN = ("test_vit", "test_vit4", ROTARY)  # without and with registers; rotary angles
 FIXED = "test_vit_relpos"
+# Windows of attention and filters; one size; filters alone, whose maps timm holds as (B, h, w, C).
+HYBRID = ("test_maxvit", "test_coatnet", "test_mambaout")
 
 
 def build(model, taps=None, **settings):
@@ -32,9 +34,9 @@ def build(model, taps=None, **settings):
 def own_maps(backbone, images, norm=False):
     """Return the maps that timm's whole network computes, for images of a size that it takes."""
     model = backbone.network.removeprefix("timm/")
-    network = timm.create_model(model, dynamic_img_size=True).eval()
+    network = timm.create_model(model, **({"dynamic_img_size": True} if model in PLAIN else {})).eval()
     missing = network.load_state_dict(backbone.body.state_dict(), strict=False).missing_keys
-    assert all(name.startswith(("head", "norm", "fc_norm")) for name in missing), missing
+    assert all(name.startswith(("head", "norm", "fc_norm", "final_")) for name in missing), missing
     names = [info["module"] for info in network.feature_info]
     with torch.no_grad():
         return network.forward_intermediates(
@@ -61,6 +63,20 @@ def test_maps_equal_those_of_timm(model, size):
     expected = own_maps(backbone, padded(images, patch))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps, expected, strict=True))
     assert [tuple(cells.shape[2:]) for cells in maps] == [(-(-size[0] // patch), -(-size[1] // patch))] * len(maps)
+
+
+@pytest.mark.parametrize(("model", "multiple"), [*zip(HYBRID, (160, 1, 1), strict=True)])
+def test_maps_of_hybrids_equal_those_of_timm(model, multiple):
+    backbone, images = build(model), torch.rand(2, 3, 70, 181, generator=torch.Generator().manual_seed(0))
+    assert (backbone.multiple, backbone.fixed_size) == (multiple, (160, 160) if model == "test_coatnet" else None)
+    extractor = HypercolumnExtractor(backbone)
+    seen = extractor.view(images).seen
+    with torch.no_grad():
+        maps = backbone(seen.crop(slice(0, seen.size[0]), slice(0, seen.size[1])))
+    resized = nn.functional.interpolate(images, (160, 160), mode="bilinear", antialias=True)
+    expected = own_maps(backbone, resized if backbone.fixed_size else padded(images, multiple))
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=2e-6 * float(theirs.abs().max()))
 
 
 def test_norm_normalises_every_map():
@@ -112,7 +128,7 @@ def test_gradient_is_sharpest_at_declared_centre(model):
         assert (grid.stride, grid.offset, grid.rf_extent) == (patch, (patch - 1) / 2, None)
 
 
-@pytest.mark.parametrize("model", [*PLAIN, FIXED])
+@pytest.mark.parametrize("model", [*PLAIN, FIXED, *HYBRID])
 def test_dense_equals_points_and_upsampling(model):
     backbone = build(model)
     segmenter = Segmenter(

@@ -8,7 +8,7 @@ from torch.fx import symbolic_trace
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, shift_periods
+from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, path_spreads, shift_periods
 from hypercolumns.models.taps import RegularGrid
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
@@ -109,3 +109,23 @@ def test_backbone_with_pooling_to_fixed_grid():
     assert isinstance(backbone.taps[0].axes[0], RegularGrid)
     assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7
     assert [tuple(cells.shape[1:]) for cells in backbone(torch.rand(1, 3, 64, 90))] == [(256, 16, 22), (512, 7, 7)]
+
+
+def test_paths_apart_are_told():
+    """A 2x2 mean at stride 2 is centred half a pixel after a 1x1 filter at stride 2, a second one by 1 pixel more."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.path, self.shortcut = nn.Conv2d(3, 3, 1, stride=2), nn.AvgPool2d(2)
+
+        def forward(self, x):
+            return self.path(x) + self.shortcut(x)
+
+    with torch.device("meta"):
+        network = nn.Sequential(Block(), Block())
+
+    def maps(images):
+        return [network[0](images), network(images), torch.cat([images, images], 1)]
+
+    assert path_spreads(maps, (32, 48)) == [0.5, 1.5, 0]

@@ -39,7 +39,7 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
 
     Raises:
         ArgumentError: if the network can't be a backbone with these taps. If there are several ways to read the
-            network, the error is that of the way which suits it best.
+            network, the error is that of its blocks, which are what timm lists as its maps.
     """
     network = build()
     kinds = [known.reader] if known is not None else _readers.reader_kinds(network, key.tap_modules, key.norm)
@@ -52,4 +52,4 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
         except ArgumentError as error:
             errors.append(error)
             network = build()
-    raise errors[0]
+    raise errors[kinds.index("blocks") if "blocks" in kinds else 0]

@@ -49,15 +49,26 @@ def plain_patch(network: nn.Module) -> int | None:
     Cell k of each of its maps belongs to patch k, and so is centred at pixel (p - 1) / 2 + p k. This holds if one
     convolution with kernel p, stride p and no padding makes all tokens, and all blocks keep them in place.
     """
-    embedding = getattr(network, "conv_proj", None) or getattr(getattr(network, "patch_embed", None), "proj", None)
-    infos: Any = getattr(network, "feature_info", None)
-    if not isinstance(embedding, nn.Conv2d) or not block_names(network):
+    stems = [getattr(network, name, None) for name in ("conv_proj", "patch_embed", "stem")]
+    layers = (getattr(stem, "proj", stem) for stem in stems)
+    embedding = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
+    if embedding is None or not block_names(network):
         return None
     patch = embedding.kernel_size[0]
     geometry = (embedding.kernel_size, embedding.stride, embedding.padding, embedding.dilation)
     if geometry != ((patch, patch), (patch, patch), (0, 0), (1, 1)):
         return None
-    return patch if all(info["reduction"] == patch for info in infos) else None
+    return patch if _strides(network) == {patch} else None
+
+
+def _strides(network: Any) -> set[int]:
+    """Return the strides of the maps of all blocks, in pixels."""
+    return {info["reduction"] for info in network.feature_info}
+
+
+def is_columnar(network: nn.Module) -> bool:
+    """Return whether a network has blocks, and the maps of all of them have one stride."""
+    return bool(block_names(network)) and len(_strides(network)) == 1
 
 
 def cut_after(name: str, network: nn.Module, tap_modules: TapModules, norm: bool) -> nn.Module:

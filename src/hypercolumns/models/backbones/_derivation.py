@@ -18,9 +18,17 @@ from hypercolumns.models.backbones._fx import RememberedShapes
 from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
 from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
-from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, grids_of_one_size, shift_periods
+from hypercolumns.models.backbones.receptive_field import (
+    Maps,
+    UnplacedError,
+    cell_grids,
+    grids_of_one_size,
+    path_spreads,
+    shift_periods,
+)
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
+SPREAD_SIDE = 160  # pixels of the square image on which `Tap.path_spread` is measured
 MAX_PERIOD = 256  # the longest shift period, in pixels, for which formulas of the maps' sizes are looked for
 
 
@@ -64,9 +72,14 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
             raise networks.unusable(network, reason)
     try:
         axes = [_patches(patch)] * len(tap_modules) if patch is not None else _grids(reader, skeleton, sizes, channels)
+        spreads = [0.0] * len(tap_modules) if patch is not None else _spreads(reader, skeleton, sizes)
     except Exception as error:
-        raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
-    layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
+        reason = f" ({error})" if isinstance(error, UnplacedError) else ""
+        raise networks.unusable(network, f"the centres of its maps' cells can't be determined{reason}") from error
+    layers = [
+        Tap(modules[0], shape[1], both, path_spread=spread)
+        for modules, shape, both, spread in zip(tap_modules, small, axes, spreads, strict=True)
+    ]
     periods = _periods(skeleton, layers, sizes, channels)
     offsets = _size_offsets(shapes, sizes, max(periods), layers)
     fields = sizes.min_side, periods, tuple(layers), tuple(offsets)
@@ -87,15 +100,21 @@ def _grids(
     Returns:
         For each map, its grid along y and its grid along x.
     """
-
-    def maps_of(network: nn.Module) -> Maps:
-        return functools.partial(run_body, _readers.quiet(reader, network), reader.tap_modules)
-
     if sizes.fixed is not None:
-        return grids_of_one_size(maps_of(skeleton), sizes.fixed)
-    axes = cell_grids(maps_of(skeleton), sizes.min_side, sizes.multiple)
-    valued = _mixing.with_values(skeleton)
-    return _mixing.without_extents_of_mixing(maps_of(valued), axes, sizes.min_side, sizes.multiple, channels)
+        return grids_of_one_size(_maps(reader, skeleton), sizes.fixed)
+    axes = cell_grids(_maps(reader, skeleton), sizes.min_side, sizes.multiple)
+    valued = _maps(reader, _mixing.with_values(skeleton))
+    return _mixing.without_extents_of_mixing(valued, axes, sizes.min_side, sizes.multiple, channels)
+
+
+def _spreads(reader: MapReader, skeleton: nn.Module, sizes: AcceptedSizes) -> list[float]:
+    """Return `Tap.path_spread` of each map, in pixels."""
+    side = sizes.rounded(SPREAD_SIDE)
+    return path_spreads(_maps(reader, skeleton), sizes.fixed or (side, side))
+
+
+def _maps(reader: MapReader, network: nn.Module) -> Maps:
+    return functools.partial(run_body, _readers.quiet(reader, network), reader.tap_modules)
 
 
 def _patches(side: int) -> tuple[RegularGrid, RegularGrid]:
@@ -116,9 +135,8 @@ def _periods(skeleton: nn.Module, layers: Sequence[Tap], sizes: AcceptedSizes, c
         sizes: the sizes of images that the network accepts.
         channels: the number of channels of the images.
     """
-    if isinstance(skeleton, GraphModule):
-        along_y, along_x = shift_periods(skeleton, channels)
-        return math.lcm(along_y, sizes.multiple), math.lcm(along_x, sizes.multiple)
+    if isinstance(skeleton, GraphModule) and sizes.fixed is None:
+        return shift_periods(skeleton, channels, sizes.multiple)
     strides = [int(axis.stride) for tap in layers for axis in tap.axes if isinstance(axis, RegularGrid)]
     period = math.lcm(sizes.multiple, *strides)
     return period, period

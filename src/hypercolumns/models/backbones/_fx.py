@@ -38,7 +38,7 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     try:
         body: GraphModule = create_feature_extractor(network, modules, **settings)
     except Exception as error:  # the network's own code may raise any error while it is traced
-        raise _tracing_error(name, network, modules, settings, error) from error
+        raise _tracing_error(name, network, modules, settings) from error
     for layer in body.modules():
         if isinstance(getattr(layer, "inplace", None), bool):
             # An in-place ReLU after a tap would overwrite the tap's map.
@@ -138,20 +138,16 @@ def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tens
     return [operator.attrgetter(str(node.target))(body) for node in used if node.op in ("call_module", "get_attr")]
 
 
-def _tracing_error(
-    name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any], error: Exception
-) -> ArgumentError:
+def _tracing_error(name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any]) -> ArgumentError:
     """Return the error for a network that could not be traced.
 
-    The message names the first tapped module that the network lacks. If no module is missing, the message quotes
-    `error` instead.
+    The message names the first tapped module that the network lacks, if one is missing.
 
     Args:
         name: the network's name.
         network: the whole network.
         modules: the paths of all tapped modules.
         settings: the keyword arguments with which the network was traced.
-        error: the error that the trace raised.
 
     Returns:
         The error, for the caller to raise.
@@ -171,7 +167,9 @@ def _tracing_error(
                 f"taps names {module}, which is not a module of {name}; choose modules from {', '.join(similar)}"
                 f"{f' and {len(known) - len(similar)} others' if len(similar) < len(known) else ''}"
             )
-    return networks.unusable(name, "torch.fx can't trace it", error)
+    return networks.unusable(
+        name, "its code takes another way for other images or sizes, or calls what torch.fx can't follow"
+    )
 
 
 def _spare_memory(body: GraphModule) -> None:

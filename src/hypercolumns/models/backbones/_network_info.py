@@ -146,7 +146,8 @@ def to_record(info: NetworkInfo) -> dict[str, Any] | None:
                 return None
             extent = None if axis.rf_extent is None else [*axis.rf_extent]
             axes.append({"stride": axis.stride, "offset": axis.offset, "rf_extent": extent, "size_offset": size_offset})
-        maps.append({"channels": tap.channels, "axes": axes})
+        spread = {"path_spread": tap.path_spread} if tap.path_spread else {}
+        maps.append({"channels": tap.channels, "axes": axes, **spread})
     record: dict[str, Any] = {"min_side": info.min_side, "shift_period": [*info.shift_period], "maps": maps}
     if info.reader != "graph":
         record["reader"] = info.reader
@@ -175,7 +176,8 @@ def from_record(record: Mapping[str, Any], tap_modules: TapModules) -> NetworkIn
         layers, size_offsets = [], []
         for modules, values in zip(tap_modules, record["maps"], strict=True):
             (y, y_offset), (x, x_offset) = map(_axis, values["axes"])
-            layers.append(Tap(modules[0], _whole(values["channels"], 1), (y, x)))
+            spread = _pixels(values.get("path_spread", 0.0), 0)
+            layers.append(Tap(modules[0], _whole(values["channels"], 1), (y, x), path_spread=spread))
             size_offsets.append((y_offset, x_offset))
         periods = _whole(period_y, 1), _whole(period_x, 1)
         reader, multiple = record.get("reader", "graph"), _whole(record.get("multiple", 1), 1)

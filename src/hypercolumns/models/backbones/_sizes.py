@@ -4,7 +4,6 @@ import bisect
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
 
 # Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
@@ -76,18 +75,8 @@ def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patc
         sizes = AcceptedSizes(min_side, multiple)
         if all(works(*size) for size in sizes.examples()):
             return sizes
-    error: Exception | None = None
-    try:
-        shapes(*(usual or (CANDIDATE_SIDES[-1],) * 2))
-    except Exception as reason:
-        error = reason
-    raise _refusal(network, usual, error)
-
-
-def _refusal(network: str, usual: tuple[int, int] | None, error: Exception | None) -> ArgumentError:
-    if usual is None:
-        return networks.unusable(network, "it does not compute maps for images of every size", error)
-    return networks.unusable(network, f"it does not compute maps even for images of {usual[1]}x{usual[0]}", error)
+    tried = "images of any size" if usual is None else f"images of any size, not even of {usual[1]}x{usual[0]}"
+    raise networks.unusable(network, f"it does not compute maps for {tried}")
 
 
 def _candidate_multiples(usual: tuple[int, int] | None) -> list[int]:

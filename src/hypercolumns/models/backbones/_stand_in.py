@@ -4,10 +4,12 @@ A value that has no place in the image, such as the result of attention, is 0 in
 it out, because the maps of an image of ones say how much each sum has counted.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,31 @@ from torch.overrides import TorchFunctionMode
 # How much the result of a sigmoid counts beside other maps. It is usually a factor of features, and these say where the
 # product lies. Where there are no such features, it is the only one that counts.
 FACTOR = 1e-9
+OTHER_PATH = 1e-6  # how much a path counts beside the preferred one, see `prefer_path`
+Path = Literal["first", "last"]
+_PREFERRED: ContextVar[Path | None] = ContextVar("_PREFERRED", default=None)
+
+
+@contextlib.contextmanager
+def prefer_path(path: Path) -> Iterator[None]:
+    """Let one path decide where paths join: the first or the last one among the arguments of the joining function.
+
+    The weights of a real network may prefer any path, so the centres of its cells lie between the two results.
+    """
+    token = _PREFERRED.set(path)
+    try:
+        yield
+    finally:
+        _PREFERRED.reset(token)
+
+
+def _weighted(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return maps that join, multiplied by how much each of them counts."""
+    preferred = _PREFERRED.get()
+    if preferred is None:
+        return list(maps)
+    kept = 0 if preferred == "first" else len(maps) - 1
+    return [each if number == kept else each * OTHER_PATH for number, each in enumerate(maps)]
 
 
 class MeanPropagation(Tensor):
@@ -174,7 +201,12 @@ def _combined(*parts: Any, **_: Any) -> Tensor:
 
     fewest = min(map(repeats, maps))
     counted = [part for part in maps if part.gated or repeats(part) == fewest]
-    return _narrow(functools.partial(functools.reduce, torch.add), [part.expand(shape) for part in counted])
+    return _narrow(functools.partial(functools.reduce, torch.add), [part.expand(shape) for part in _weighted(counted)])
+
+
+def _concatenated(maps: Sequence[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    parts = [part if isinstance(part, MeanPropagation) else _without_parameters(part) for part in maps]
+    return torch.cat(_weighted(parts), *args, **kwargs)
 
 
 def _narrow(function: Callable[[Sequence[Tensor]], Tensor], maps: Sequence[Tensor]) -> Tensor:
@@ -345,6 +377,8 @@ STAND_INS: dict[str, Callable[..., Tensor]] = {
     "avg_pool2d": _average_pooling,
     "adaptive_max_pool2d": _adaptive_pooling,
     "amax": torch.mean,
+    "cat": _concatenated,
+    "concat": _concatenated,
     "adaptive_avg_pool2d": _adaptive_pooling,
     "mean": _mean,
     "pad": _padding,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones._blocks import default_blocks, plain_patch
+from hypercolumns.models.backbones._blocks import block_names, default_blocks, is_columnar
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables with which the Hugging Face Hub downloads nothing
 
@@ -39,27 +39,27 @@ def build(model: str, channels: int = RGB) -> nn.Module:
 def default_taps(model: str) -> list[str]:
     """Return the paths of the modules whose outputs timm lists as the feature maps of a model (`features_only=True`).
 
-    Of a plain vision transformer, they are four of its blocks.
+    Of a network whose blocks all have maps of one stride, they are four blocks.
 
     Raises:
         ArgumentError: if timm has no such model, lists no feature maps for the model, or lists feature maps that are
             not the outputs of modules.
     """
-    try:
-        with torch.device("meta"):
-            network = _create(model)
-            if plain_patch(network) is not None:
-                return default_blocks(network)
+    with torch.device("meta"):
+        network = _create(model)
+        if is_columnar(network):
+            return default_blocks(network)
+        try:
             taps: list[str] = _create(model, features_only=True).feature_info.module_name()
-        for tap in taps:
-            network.get_submodule(tap)
-    except HypercolumnsError:
-        raise
-    except Exception as error:  # timm raises many kinds of errors for a model without feature maps
-        raise ArgumentError(
-            f"network=timm/{model}: timm lists no modules as the feature maps of this model ({_reason(error)}); list "
-            f"modules of the model in taps, or choose another model"
-        ) from error
+            for tap in set(taps) - set(block_names(network)):
+                network.get_submodule(tap)
+        except Exception as error:  # timm raises many kinds of errors for a model without feature maps
+            if blocks := default_blocks(network):
+                return blocks
+            raise ArgumentError(
+                f"network=timm/{model}: timm lists no modules as the feature maps of this model; list modules of the "
+                f"model in taps, or choose another model"
+            ) from error
     return taps
 
 

@@ -186,19 +186,20 @@ def tracing(name: str) -> dict[str, Any]:
     return {} if of_timm(name) is None else _timm.tracing()
 
 
-def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentError:
+def unusable(name: str, why: str) -> ArgumentError:
     """Return the error for a network that cannot be a backbone.
+
+    The message does not quote errors of torch or of the network's code. They tell of tensors inside the network, which
+    a user can't change; they are the cause (`__cause__`) of the error.
 
     Args:
         name: the name of the network.
-        why: what is wrong, as a clause for the middle of the message, for example "torch.fx can't trace it".
-        error: the cause. The first line of its text is added to the message in brackets. None: nothing is added.
+        why: what is wrong, as a clause for the middle of the message, for example "it returns no maps".
 
     Returns:
         The error, for the caller to raise.
     """
-    reason = "" if error is None else f" ({str(error).partition(chr(10))[0] or type(error).__name__})"
     return ArgumentError(
-        f"network={name} can't be a backbone: {why}{reason}; choose a convolutional network that takes images of any "
-        f"size, such as resnet18, efficientnet_b0 or convnext_tiny"
+        f"network={name} can't be a backbone: {why}; choose another network, such as resnet18, convnext_tiny or "
+        f"{TIMM}vit_small_patch14_dinov2"
     )

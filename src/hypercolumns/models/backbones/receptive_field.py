@@ -8,7 +8,7 @@ receptive field. The values of the weights are not needed, so the network can be
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,13 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones._stand_in import ConstantsOnMeta, GatedMeanPropagation, MeanPropagation
+from hypercolumns.models.backbones._stand_in import (
+    ConstantsOnMeta,
+    GatedMeanPropagation,
+    MeanPropagation,
+    Path,
+    prefer_path,
+)
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Lengths in pixels of the two thin images on which the centres are measured. If the first length is halved again and
@@ -30,6 +36,10 @@ LONG_PROBE_SIDES = (256, 1280, 4352)
 # or more along the width, so that gates of one cell differ from them.
 THICKNESS = 64
 Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, C, H, W) to the maps of a network on the meta device
+
+
+class UnplacedError(ValueError):
+    """The cells of a map have no centres that could be measured. The message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +58,7 @@ class MeasuredGrid:
         cache: the centres that have been measured, by the number of the image's pixels along the axis.
     """
 
-    maps: Maps
+    maps: Maps = field(repr=False)  # its text would be that of the whole network
     tap: int
     axis: int
     thickness: int
@@ -89,7 +99,7 @@ def cell_grids(maps: Maps, min_side: int, multiple: int = 1) -> list[tuple[CellG
         For each map, its grid along y and its grid along x.
 
     Raises:
-        ValueError: if the centres can't be measured, for example because a map depends on the image by attention alone.
+        UnplacedError: if the centres can't be measured, for example because a map depends on attention alone.
     """
     thickness = round_up(max(min_side, THICKNESS), multiple)
     along_y, along_x = (_along(maps, thickness, axis, multiple) for axis in (2, 3))
@@ -107,11 +117,12 @@ def grids_of_one_size(maps: Maps, size: tuple[int, int]) -> list[tuple[CellGrid,
         For each map, its grid along y and its grid along x.
 
     Raises:
-        ValueError: as for `cell_grids`.
+        UnplacedError: as for `cell_grids`.
     """
     grids: list[list[CellGrid]] = []
     for axis, side, thickness in ((2, *size), (3, *reversed(size))):
         centres = _measure(maps, thickness, axis, side)
+        _check_places(centres, side)
         grids.append([_grid_of(each, MeasuredGrid(maps, tap, axis, thickness)) for tap, each in enumerate(centres)])
     return list(zip(*grids, strict=True))
 
@@ -124,12 +135,38 @@ def _grid_of(centres: Tensor, measured: MeasuredGrid) -> CellGrid:
     return RegularGrid(*line)
 
 
+def path_spreads(maps: Maps, size: tuple[int, int]) -> list[float]:
+    """Measure how far apart the paths through a network are centred, for each map.
+
+    Paths join in sums and concatenations, for example a block and its shortcut. `exact` is the mean of their centres;
+    the weights of the network may shift the true centre towards any of the paths.
+
+    Args:
+        maps: computes the maps of all taps. It may be any code whose parameters are on the meta device.
+        size: the (height, width) in pixels of an image that `maps` accepts.
+
+    Returns:
+        For each map, the distance in pixels between the centres of its middle cell, along the axis where it is larger,
+        if the first or the last of the joining paths decides everywhere.
+    """
+    spreads: list[list[float]] = []
+    for axis, side, thickness in ((2, *size), (3, *reversed(size))):
+        ends = []
+        for path in get_args(Path):
+            with prefer_path(path):
+                ends.append(_measure(maps, thickness, axis, side))
+        spreads.append(
+            [abs(float(last[len(last) // 2] - first[len(last) // 2])) for first, last in zip(*ends, strict=True)]
+        )
+    return [round(max(both), 3) for both in zip(*spreads, strict=True)]
+
+
 def round_up(side: float, multiple: int) -> int:
     """Round a number of pixels up to a multiple of another one."""
     return math.ceil(side / multiple) * multiple
 
 
-def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
+def shift_periods(network: GraphModule, channels: int = RGB, multiple: int = 1) -> tuple[int, int]:
     """Return the shift periods of a network along y and along x, in pixels.
 
     The shift period along an axis is the least common multiple of the strides of all maps inside the network, tapped or
@@ -138,17 +175,22 @@ def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
     Args:
         network: the traced network, on the meta device.
         channels: the number of channels of the images.
+        multiple: the network takes images whose sides are multiples of this number of pixels.
+
+    Returns:
+        The periods, which are multiples of `multiple`.
     """
     shapes = []
-    for side in LONG_PROBE_SIDES[:2]:
+    sides = [round_up(side, multiple) for side in LONG_PROBE_SIDES[:2]]
+    for side in sides:
         ShapeProp(network).propagate(torch.empty(1, channels, side, side, device="meta"))
         metas = [node.meta.get("tensor_meta") for node in network.graph.nodes]
         shapes.append([getattr(meta, "shape", ()) for meta in metas])
-    along = [1, 1]
+    along = [multiple, multiple]
     for short, long in zip(*shapes, strict=True):
         for axis in (2, 3):
             if len(short) == 4 and long[axis] > short[axis]:
-                stride = round((LONG_PROBE_SIDES[1] - LONG_PROBE_SIDES[0]) / (long[axis] - short[axis]))
+                stride = round((sides[1] - sides[0]) / (long[axis] - short[axis]))
                 along[axis - 2] = math.lcm(along[axis - 2], max(stride, 1))
     return along[0], along[1]
 
@@ -166,21 +208,34 @@ def _along(maps: Maps, thickness: int, axis: int, multiple: int) -> list[CellGri
         For each map, its grid.
 
     Raises:
-        ValueError: if the centres can't be measured, for example because a map depends on the image by attention alone.
+        UnplacedError: if the centres can't be measured, for example because a map depends on attention alone.
     """
     sides = [round_up(side, multiple) for side in PROBE_SIDES]
     short, long = (_measure(maps, thickness, axis, side) for side in sides)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
     lines = [line if line == same else None for line, same in middles]
-    for line, centres in zip(lines, short, strict=True):
-        # An operation that mixes distant parts of a map draws all centres towards the middle of the image.
-        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * sides[0]:
-            raise ValueError("an operation of the network mixes distant parts of a map")
+    _check_places([centres for line, centres in zip(lines, short, strict=True) if line is None], sides[0])
     extents = _rf_extents(maps, thickness, axis, lines, multiple)
     return [
         MeasuredGrid(maps, tap, axis, thickness, multiple) if line is None else RegularGrid(*line, extent)
         for tap, (line, extent) in enumerate(zip(lines, extents, strict=True))
     ]
+
+
+def _check_places(measured: Sequence[Tensor], side: int) -> None:
+    """Check that the cells of maps have places of their own.
+
+    Args:
+        measured: for each map, the centres (cells,) of its cells along one axis, in pixels.
+        side: the number of pixels of the image along the axis.
+
+    Raises:
+        UnplacedError: if the centres of a map are drawn towards the middle of the image, as by an operation that mixes
+            distant parts of a map.
+    """
+    for centres in measured:
+        if len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * side:
+            raise UnplacedError("an operation of the network mixes distant parts of a map")
 
 
 def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
@@ -196,7 +251,7 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
         For each map, the centres (cells,) float64 in pixels.
 
     Raises:
-        ValueError: if the stand-in for an operation of the network is not linear, or if a map has no place.
+        UnplacedError: if the stand-in for an operation of the network is not linear, or if a map has no place.
     """
     # The images have three channels for any network: the stand-in for a convolution averages the channels of its input.
     # The third image is 2 x the first image + 3 x the second image. If all operations are linear, the maps of the three
@@ -210,12 +265,12 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
         lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
         first, check = lines[0] / lines[1], lines[2] / lines[1]
         if first.isnan().any():
-            raise ValueError(
+            raise UnplacedError(
                 "a map depends on the image by attention alone, so its cells have no place of their own; choose other "
                 "taps"
             )
         if not torch.allclose(check, 2 * first + 3):
-            raise ValueError(
+            raise UnplacedError(
                 "the measurement replaces each operation by the mean of its inputs, and one operation does not allow "
                 "this"
             )
@@ -259,7 +314,7 @@ def _rf_extents(
         None for a map that has no regular grid, or whose receptive field reaches the border of the longest image.
 
     Raises:
-        ValueError: if the gradient of a cell is 0 at all pixels of the image.
+        UnplacedError: if the gradient of a cell is 0 at all pixels of the image.
     """
     extents: dict[int, tuple[float, float]] = {}
     waiting = {tap: line for tap, line in enumerate(lines) if line is not None}
@@ -288,12 +343,12 @@ def _seen(cell: Tensor, image: Tensor, axis: int) -> tuple[int, int]:
     """Return the first and the last pixel, along an axis of an image, that the value of a cell depends on.
 
     Raises:
-        ValueError: if the gradient of the cell is 0 at all pixels of the image.
+        UnplacedError: if the gradient of the cell is 0 at all pixels of the image.
     """
     (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
     seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
     if not len(seen):
-        raise ValueError(
+        raise UnplacedError(
             "an operation of the network, such as rounding, has no gradient, so receptive fields can't be measured"
         )
     return int(seen[0]), int(seen[-1])
