@@ -8,7 +8,7 @@ from torch import nn
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models import alignment
-from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import Backbone, networks
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -197,3 +197,19 @@ def test_half_pixel_uses_the_padded_size():
     (window,) = extractor.windows(torch.rand(1, 3, 20, 20))
     assert window.maps[0].row_centres.tolist() == [7.5, 23.5]
     assert alignment.cell_centres(extractor.backbone.taps[0].axes[0], 2, 20, "exact").tolist() == [7.5, 23.5]
+
+
+def test_parameters_that_no_tap_uses_are_frozen(monkeypatch):
+    """A branch of a network may end in a class token alone, which is in no map."""
+
+    def make():
+        network = timm.create_model("test_vit", dynamic_img_size=True)
+        network.blocks[1].branch = nn.Linear(2, 2)
+        return network
+
+    monkeypatch.setitem(networks.OWN, "branched", make)
+    backbone = Backbone("branched", ["blocks.1"], trainable="all")
+    sum(cells.sum() for cells in backbone(torch.rand(1, 3, 32, 32))).backward()
+    frozen = {name for name, values in backbone.body.named_parameters() if not values.requires_grad}
+    assert frozen == {"blocks.1.branch.weight", "blocks.1.branch.bias"}
+    assert {name for name, values in backbone.body.named_parameters() if values.grad is None} == frozen

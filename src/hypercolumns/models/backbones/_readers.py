@@ -1,7 +1,7 @@
 """Choose how the maps of a network's taps are computed: from a traced graph, or from the blocks of a transformer."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.fx import GraphModule
 
 from hypercolumns.models.backbones import _blocks, _fx
 from hypercolumns.models.backbones._blocks import BlockReader
-from hypercolumns.models.backbones._body import TapModules
+from hypercolumns.models.backbones._body import TapModules, parameters_of
 from hypercolumns.models.backbones._fx import GraphReader
 
 ReaderKind = Literal["graph", "blocks"]
@@ -89,15 +89,8 @@ def parameters_by_tap(reader: MapReader, body: nn.Module, image: Tensor) -> list
     groups = []
     for count in range(1, len(reader.tap_modules) + 1):
         parts = reader.used_by(body, reader.tap_modules[:count], image)  # type: ignore[arg-type]
-        used = {id(parameter): parameter for part in parts for parameter in _parameters(part)}
+        used = {id(parameter): parameter for parameter in parameters_of(parts)}
         groups.append([parameter for key, parameter in used.items() if key not in grouped])
         grouped |= dict.fromkeys(used)
     groups[-1] += [parameter for parameter in body.parameters() if id(parameter) not in grouped]
     return groups
-
-
-def _parameters(part: nn.Module | Tensor) -> Sequence[nn.Parameter]:
-    """Return the parameters in a part of a network. A buffer has no parameters."""
-    if isinstance(part, nn.Module):
-        return list(part.parameters())
-    return [part] if isinstance(part, nn.Parameter) else []

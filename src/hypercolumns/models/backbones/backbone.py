@@ -14,7 +14,7 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, is_
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
 from hypercolumns.models.backbones._assembly import Assembly, assemble
-from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._body import TapModules, parameters_of, run_body, without_values
 from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones.context import check_context, split_taps
@@ -434,7 +434,7 @@ class Backbone(nn.Module):
         return self.fixed_size or (self.min_side, self.min_side)
 
     def _freeze(self) -> None:
-        """Freeze all layers except those that `trainable` chooses.
+        """Freeze all layers except those that `trainable` chooses, and parameters that no tap uses.
 
         This sets `requires_grad` of all parameters, and sets `_frozen` to the modules that stay in evaluation mode.
 
@@ -442,12 +442,20 @@ class Backbone(nn.Module):
             ArgumentError: unless `trainable` is a number of taps or "all".
         """
         count = trainable_taps(self.trainable, len(self.tap_modules), self.network)
-        frozen_taps = self.tap_modules[: len(self.tap_modules) - count] if count else ()
-        used = self._reader.used_by(self.body, frozen_taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
-        self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
-        self.body.requires_grad_(True)
-        for part in used if count else self._frozen:
-            part.requires_grad_(False)
+        self._frozen: list[nn.Module] = [] if count else [self.body]
+        self.body.requires_grad_(False)
+        if count == 0:
+            return
+        for parameter in parameters_of(self._used_by(self.tap_modules)):  # in DDP, one without a gradient is an error
+            parameter.requires_grad_(True)
+        frozen = self._used_by(self.tap_modules[: len(self.tap_modules) - count])
+        self._frozen = [part for part in frozen if isinstance(part, nn.Module)]
+        for parameter in parameters_of(frozen):
+            parameter.requires_grad_(False)
+
+    def _used_by(self, taps: TapModules) -> Sequence[nn.Module | Tensor]:
+        """Return the parts of the network that the maps of some taps depend on."""
+        return self._reader.used_by(self.body, taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
 
 
 def trainable_taps(trainable: object, taps: int, network: str) -> int:
@@ -457,6 +465,9 @@ def trainable_taps(trainable: object, taps: int, network: str) -> int:
         trainable: the argument: a number of taps, or "all".
         taps: the number of taps of the backbone, without context taps.
         network: the name of the network.
+
+    Returns:
+        The number of taps.
 
     Raises:
         ArgumentError: if `trainable` is neither, or is a number of taps above 0 of a network without layers.
