@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers.networks import stage_info
 from torch import nn
 
 from hypercolumns.errors import HypercolumnsError
@@ -162,9 +163,6 @@ def test_trainable_trains_blocks_of_last_taps():
     assert trained == {
         name for name, _ in backbone.body.named_parameters() if name.startswith(("blocks.2", "blocks.3"))
     }
-    first, last = backbone.tap_parameters()
-    assert {id(values) for values in last} == {id(backbone.body.get_parameter(name)) for name in trained}
-    assert len(first) + len(last) == len(list(backbone.body.parameters()))
     backbone.train()
     modes = {name: module.training for name, module in backbone.body.named_modules()}
     assert modes["blocks.3.attn.attn_drop"]
@@ -213,3 +211,10 @@ def test_parameters_that_no_tap_uses_are_frozen(monkeypatch):
     frozen = {name for name, values in backbone.body.named_parameters() if not values.requires_grad}
     assert frozen == {"blocks.1.branch.weight", "blocks.1.branch.bias"}
     assert {name for name, values in backbone.body.named_parameters() if values.grad is None} == frozen
+
+
+def test_layer_groups_of_swin_are_its_stages():
+    backbone = Backbone("timm/swin_tiny_patch4_window7_224", ["layers.2"], info=stage_info(384, 16, 224))
+    names = {id(values): name for name, values in backbone.body.named_parameters()}
+    places = [{".".join(names[id(values)].split(".")[:2]) for values in group} for group in backbone.layer_groups()]
+    assert places == [{"patch_embed.proj", "patch_embed.norm"}, {"layers.0"}, {"layers.1"}, {"layers.2"}]

@@ -343,13 +343,16 @@ class Backbone(nn.Module):
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
-    def tap_parameters(self) -> list[list[nn.Parameter]]:
-        """Return one list of parameters for each tap on modules of the network, from shallow to deep.
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return groups of parameters, from shallow to deep, for learning rates that rise with the depth.
 
-        List i holds the parameters that tap i uses and that no earlier tap uses. The last list also holds the
-        parameters that no tap uses.
+        A network that is read by its blocks (a transformer or hybrid) has one group for the layers before the first
+        block, such as the patch embedding, the position embeddings and the class token, and one for each block up to
+        the last tap, also if it has no tap. The blocks of a network with stages are its stages. Any other network has
+        one group for each tap on modules: the parameters that the tap uses and that no earlier tap uses. Parameters
+        that fit no group, such as the last normalisation layer, are in the last one.
         """
-        return _readers.parameters_by_tap(self._reader, self.body, self._meta_image(*self._smallest()))
+        return self._reader.layer_groups(self.body, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
 
     def fingerprint(self) -> dict[str, object]:
         """Return all that determines the backbone's maps, as JSON-compatible values.
