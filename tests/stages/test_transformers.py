@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from helpers.small_runs import run
+from helpers.small_runs import RGB, config, run
 
 from hypercolumns import Segmenter
+from hypercolumns.settings import data, model
+from hypercolumns.stages.train import new_classifier
 from hypercolumns.tasks import SegmentationTask
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -21,12 +23,8 @@ def tensors(path):
     return Segmenter.load(path).state_dict()
 
 
-@pytest.mark.slow(seconds=20)
-def test_trained_blocks_resume_and_average(place, monkeypatch):
-    """Blocks of the last tap change and no others; a resumed run ends alike; wise_ft_alpha averages with the start."""
-    run("train", *TRAIN, *SCRATCH)
-    first = (place / RUNS / "latest").resolve()
-    whole, start = (first / "model.safetensors").read_bytes(), tensors(first)
+def interrupt(monkeypatch, *settings):
+    """Run stage train from the beginning until the second step of its second epoch."""
     step = SegmentationTask.training_step
 
     def fail(self, batch, batch_idx):
@@ -37,7 +35,16 @@ def test_trained_blocks_resume_and_average(place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(SegmentationTask, "training_step", fail)
         with pytest.raises(RuntimeError, match="power cut"):
-            run("train", *TRAIN, *SCRATCH, "overwrite=true")
+            run("train", *settings, "overwrite=true")
+
+
+@pytest.mark.slow(seconds=20)
+def test_trained_blocks_resume_and_average(place, monkeypatch):
+    """Blocks of the last tap change and no others; a resumed run ends alike; wise_ft_alpha averages with the start."""
+    run("train", *TRAIN, *SCRATCH)
+    first = (place / RUNS / "latest").resolve()
+    whole, start = (first / "model.safetensors").read_bytes(), tensors(first)
+    interrupt(monkeypatch, *TRAIN, *SCRATCH)
     run("train", *TRAIN, *SCRATCH)
     assert (first / "model.safetensors").read_bytes() == whole
 
@@ -49,3 +56,17 @@ def test_trained_blocks_resume_and_average(place, monkeypatch):
     run("train", *TRAIN, f"init_from={first}", "wise_ft_alpha=0.25")
     for name, values in tensors(place / RUNS / "latest").items():
         assert torch.allclose(values, start[name].lerp(trained[name], 0.25), atol=1e-7)
+
+
+@pytest.mark.slow(seconds=10)
+def test_statistics_are_measured_in_evaluation(place):
+    """Neither drop path nor batches of one image change the mean and std of hypercolumns."""
+    settings = [*TRAIN, *SCRATCH, "cnn.model=test_resnet", "cnn.taps=[bn1,layer1]", "cnn.trainable=all"]
+    cfg = config("train", *RGB, "stage=train", *settings)
+    batches = data.image_data(cfg, data.image_index(cfg))
+    backbone = model.backbone(cfg)
+    before = {name: values.clone() for name, values in backbone.state_dict().items()}
+    first = new_classifier(cfg, backbone, batches)
+    assert backbone.training
+    assert all(torch.equal(values, before[name]) for name, values in backbone.state_dict().items())
+    assert torch.equal(first.mean, new_classifier(cfg, backbone.eval(), batches).mean)
