@@ -58,6 +58,24 @@ def test_trained_blocks_resume_and_average(place, monkeypatch):
         assert torch.allclose(values, start[name].lerp(trained[name], 0.25), atol=1e-7)
 
 
+@pytest.mark.slow(seconds=20)
+def test_drop_path_decides_the_run_and_resumes(place, monkeypatch):
+    """Drop path makes another run; an interrupted run draws the same branches again."""
+    few = [*TRAIN, *SCRATCH, "cnn.trainable=all"]
+    run("train", *few)
+    run("train", *few, "cnn.drop_path=0.5")
+    folder = (place / RUNS / "latest").resolve()
+    assert len([path for path in (place / RUNS).iterdir() if not path.is_symlink()]) == 2
+    whole = (folder / "model.safetensors").read_bytes()
+    interrupt(monkeypatch, *few, "cnn.drop_path=0.5")
+    run("train", *few, "cnn.drop_path=0.5")
+    assert (place / RUNS / "latest").resolve() == folder
+    resumed = tensors(folder)
+    (folder / "model.safetensors").write_bytes(whole)
+    for name, values in tensors(folder).items():
+        assert torch.allclose(values, resumed[name], atol=1e-4), name
+
+
 @pytest.mark.slow(seconds=10)
 def test_statistics_are_measured_in_evaluation(place):
     """Neither drop path nor batches of one image change the mean and std of hypercolumns."""

@@ -151,6 +151,7 @@ SETTINGS = (
     Setting("cnn.norm", SAMPLED, FEATURES, neutral=False),
     Setting("cnn.seed", SAMPLED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
+    Setting("cnn.drop_path", TRAIN, FEATURES, neutral=None, when=trains_backbone, column="cnn.drop_path"),
     Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
     Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
     Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, is_int
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, check_number, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
 from hypercolumns.models.backbones._assembly import Assembly, assemble
 from hypercolumns.models.backbones._body import TapModules, parameters_of, run_body, without_values
 from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
+from hypercolumns.models.backbones._training import check_drop_path
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
@@ -74,6 +75,10 @@ class Backbone(nn.Module):
             see `widening.widen_filters`. timm adapts its pretrained weights by a rule of its own.
         norm: whether the network's last normalisation layer is applied to the map of every tap; only for transformers
             and hybrids of timm.
+        drop_path: the rate in [0, 1) at which residual branches are left out of an image in training (stochastic depth,
+            Huang et al., arXiv:1603.09382), only in layers that are trained. It belongs to the deepest block of the
+            whole network; timm lets it rise from 0 in the first block. None or 0: none is left out. Only for networks
+            of timm. It is not in a model's file.
 
     Attributes:
         network: the name of the network.
@@ -112,9 +117,12 @@ class Backbone(nn.Module):
         info: Mapping[str, Any] | None = None,
         input_channels: int = RGB,
         norm: bool = False,
+        drop_path: float | None = None,
     ) -> None:
         super().__init__()
         check_int("input_channels", input_channels, minimum=1)
+        if drop_path is not None:
+            check_number("drop_path", drop_path, below=1)
         self.input_channels = input_channels
         if isinstance(network, str) and taps is None:
             taps = networks.default_taps(network)
@@ -125,7 +133,8 @@ class Backbone(nn.Module):
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
         self.trainable, self.norm = trainable, norm
-        self._reader, self.body, self._info = self._assemble(seed if weights is None else None, info)
+        self._reader, self.body, self._info = self._assemble(seed if weights is None else None, info, drop_path)
+        check_drop_path(network, self.body, drop_path)
         mean, std = self._load(weights, mean, std)
         self.register_buffer("mean", channel_values("mean", mean, input_channels))
         self.register_buffer("std", channel_values("std", std, input_channels))
@@ -137,21 +146,25 @@ class Backbone(nn.Module):
         self._freeze()
         self.train(self.training)
 
-    def _assemble(self, seed: int | None, info: Mapping[str, Any] | None) -> Assembly:
+    def _assemble(self, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None) -> Assembly:
         """Build the network up to its last tap.
 
         Args:
             seed: the seed from which random weights are drawn. None: the weights are undefined, and the caller must
                 load weights afterwards.
             info: see the class.
+            drop_path: see the class.
+
+        Returns:
+            The network, its reader, and the properties of its maps.
         """
         key = _network_info.make_key(self.network, self.tap_modules, self.input_channels, self.norm)
         known = _network_info.look_up(key) if info is None else from_record(info, self.tap_modules)
 
         def build() -> nn.Module:
             if seed is None:
-                return networks.build_blank(self.network, self.input_channels)
-            return networks.build(self.network, self.input_channels)
+                return networks.build_blank(self.network, self.input_channels, drop_path)
+            return networks.build(self.network, self.input_channels, drop_path)
 
         with randomness.seeded(seed or 0, "backbone"):
             return assemble(key, build, known)
