@@ -60,15 +60,15 @@ def test_trained_blocks_resume_and_average(place, monkeypatch):
 
 @pytest.mark.slow(seconds=20)
 def test_drop_path_decides_the_run_and_resumes(place, monkeypatch):
-    """Drop path makes another run; an interrupted run draws the same branches again."""
-    few = [*TRAIN, *SCRATCH, "cnn.trainable=all"]
+    """Drop path makes another run, checkpointing does not; an interrupted run draws the same branches again."""
+    few = [*TRAIN, *SCRATCH, "cnn.trainable=all", "cnn.grad_checkpointing=true"]
     run("train", *few)
     run("train", *few, "cnn.drop_path=0.5")
     folder = (place / RUNS / "latest").resolve()
     assert len([path for path in (place / RUNS).iterdir() if not path.is_symlink()]) == 2
     whole = (folder / "model.safetensors").read_bytes()
     interrupt(monkeypatch, *few, "cnn.drop_path=0.5")
-    run("train", *few, "cnn.drop_path=0.5")
+    run("train", *few, "cnn.drop_path=0.5", "cnn.grad_checkpointing=false")
     assert (place / RUNS / "latest").resolve() == folder
     resumed = tensors(folder)
     (folder / "model.safetensors").write_bytes(whole)

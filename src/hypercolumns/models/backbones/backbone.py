@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, check_number, is_int
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_bool, check_int, check_number, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
 from hypercolumns.models.backbones._assembly import Assembly, assemble
 from hypercolumns.models.backbones._body import TapModules, parameters_of, run_body, without_values
 from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
-from hypercolumns.models.backbones._training import check_drop_path
+from hypercolumns.models.backbones._training import check_drop_path, use_grad_checkpointing
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
@@ -79,6 +79,9 @@ class Backbone(nn.Module):
             Huang et al., arXiv:1603.09382), only in layers that are trained. It belongs to the deepest block of the
             whole network; timm lets it rise from 0 in the first block. None or 0: none is left out. Only for networks
             of timm. It is not in a model's file.
+        grad_checkpointing: whether the activations of blocks are computed again in the backward pass, in place of being
+            held. Gradients are the same, up to rounding; training needs less memory and more time. Only for networks
+            that are read by blocks.
 
     Attributes:
         network: the name of the network.
@@ -118,9 +121,11 @@ class Backbone(nn.Module):
         input_channels: int = RGB,
         norm: bool = False,
         drop_path: float | None = None,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_int("input_channels", input_channels, minimum=1)
+        check_bool("grad_checkpointing", grad_checkpointing)
         if drop_path is not None:
             check_number("drop_path", drop_path, below=1)
         self.input_channels = input_channels
@@ -144,6 +149,8 @@ class Backbone(nn.Module):
         deepest = self._info.layers[-1]
         self.taps = (*self._info.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._freeze()
+        if grad_checkpointing:
+            use_grad_checkpointing(network, self._reader.kind, self.body, self._frozen)
         self.train(self.training)
 
     def _assemble(self, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None) -> Assembly:
