@@ -46,3 +46,10 @@ def make_segmenter(kind: str) -> Segmenter:
     classifier = head(backbone.channels, 3, **settings)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     return Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "cat", "dog"]).eval()
+
+
+def stage_info(channels, stride, side):
+    """Return what is known of a network that is read by blocks, with one tap and images of one size, see `Backbone`."""
+    axis = {"stride": stride, "offset": (stride - 1) / 2, "rf_extent": None, "size_offset": 0}
+    maps = [{"channels": channels, "axes": [axis, axis]}]
+    return {"min_side": side, "fixed_size": [side, side], "shift_period": [1, 1], "maps": maps, "reader": "blocks"}

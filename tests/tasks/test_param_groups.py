@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from helpers.networks import FIRES
 from torch import nn
@@ -10,7 +11,7 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.tasks import schedules
 from hypercolumns.tasks.optimization import optimizer_with_schedule
-from hypercolumns.tasks.param_groups import ParamGroupConfig
+from hypercolumns.tasks.param_groups import ParamGroupConfig, is_decayed
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +103,59 @@ def test_every_parameter_belongs_to_one_tap(backbone):
     """Parameters outside torch's layers, such as ConvNeXt's `layer_scale`, belong to a tap, too."""
     convnext = Backbone("convnext_tiny", ["features.1.0.block.0", "features.1.0"], trainable="all")
     for network in (backbone, convnext):
-        layers = network.tap_parameters()
+        layers = network.layer_groups()
         assert len(layers) == len(network.tap_modules)
         assert sorted(id(parameter) for layer in layers for parameter in layer) == sorted(map(id, network.parameters()))
     assert any(
-        parameter is convnext.body.get_parameter("features.1.0.layer_scale")
-        for parameter in convnext.tap_parameters()[1]
+        parameter is convnext.body.get_parameter("features.1.0.layer_scale") for parameter in convnext.layer_groups()[1]
     )
+
+
+def test_layer_decay_counts_blocks(classifier):
+    """Of four groups, the embeddings have the rate 1e-3 * 0.5^3; blocks without a tap count too."""
+    network = Backbone("timm/test_vit", ["blocks.0", "blocks.2"], mean=None, std=None, trainable="all", norm=True)
+    names = {id(parameter): name for name, parameter in network.body.named_parameters()}
+    by_name = groups(optimizer(ParamGroupConfig(layer_decay=0.5).groups(classifier, network)))
+    rates = {name: group["lr"] for name, group in by_name.items()}
+    assert rates == {"classifier": 1e-3, **{f"backbone_{i}": 1e-3 * 0.5 ** (4 - i) for i in (1, 2, 3, 4)}}
+    places = {
+        name: {".".join(names[id(parameter)].split(".")[:2]) for parameter in group["params"]}
+        for name, group in by_name.items()
+        if name != "classifier"
+    }
+    assert places == {
+        "backbone_1": {"patch_embed.proj", "pos_embed", "cls_token"},
+        "backbone_2": {"blocks.0"},
+        "backbone_3": {"blocks.1"},
+        "backbone_4": {"blocks.2", "norm.weight", "norm.bias"},
+    }
+
+
+def test_layer_groups_before_last_tap_only():
+    network = Backbone("timm/test_vit", ["blocks.1"], mean=None, std=None, trainable=1)
+    assert [len(group) for group in network.layer_groups()] == [4, 12, 12]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["test_vit4", "eva02_tiny_patch14_224", "beit_base_patch16_224", "swin_tiny_patch4_window7_224", "levit_128"],
+)
+def test_decay_leaves_out_what_timm_leaves_out(model):
+    with torch.device("meta"):
+        network = timm.create_model(model)
+    undecayed = {name for name, parameter in network.named_parameters() if not is_decayed(name, parameter)}
+    listed = network.no_weight_decay() & dict(network.named_parameters()).keys()
+    assert listed
+    assert listed <= undecayed
+    weights = {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    assert weights.isdisjoint(undecayed)
+
+
+def test_layer_scale_of_convnext_is_not_decayed(classifier):
+    network = Backbone("convnext_tiny", ["features.1.0"], trainable="all")  # its layer scale is (96, 1, 1)
+    by_name = groups(optimizer(ParamGroupConfig(no_decay_norm_and_bias=True).groups(classifier, network)))
+    scale = network.body.get_parameter("features.1.0.layer_scale")
+    assert any(parameter is scale for parameter in by_name["classifier_biases"]["params"])
 
 
 def test_groups_are_deterministic(backbone, classifier):

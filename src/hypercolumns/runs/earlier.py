@@ -31,7 +31,7 @@ MAY_CHANGE_IN_VALUE = ("optimizer.backbone_lr", "optimizer.layer_decay")
 # Settings that may change along with trainer.max_epochs in a command that only wants more epochs.
 WITH_EPOCHS = ("trainer.max_epochs", "trainer.check_val_every_n_epoch", "patience")
 # Settings whose entry in a fingerprint has another name.
-SETTING_NAMES = {"trainable": "cnn.trainable"}
+SETTING_NAMES = {"trainable": "cnn.trainable", "drop_path": "cnn.drop_path"}
 
 
 class Progress(NamedTuple):

@@ -52,8 +52,7 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
         network = copy_backbone(cfg, like, decoding)
         is_for_rgb = like.segmenter.backbone.input_channels == RGB
     _say_what_is_meant(cfg, network)
-    frozen = not any(parameter.requires_grad for parameter in network.tap_parameters()[0])
-    if channels > RGB and is_for_rgb and frozen:
+    if channels > RGB and is_for_rgb and not any(first.requires_grad for first in network.layer_groups()[0]):
         console.print(
             "cnn: the first layer is frozen and was trained on RGB, so it can't tell the channels of data.channels "
             "after the third from red, green and blue; cnn.trainable=all trains it, and cnn.weights=null begins with "

@@ -151,6 +151,8 @@ SETTINGS = (
     Setting("cnn.norm", SAMPLED, FEATURES, neutral=False),
     Setting("cnn.seed", SAMPLED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
+    Setting("cnn.drop_path", TRAIN, FEATURES, neutral=None, when=trains_backbone, column="cnn.drop_path"),
+    Setting("cnn.grad_checkpointing", TRAIN, NOTHING),
     Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
     Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
     Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),
@@ -259,6 +261,8 @@ def decides(name: str, stage: str) -> bool:
         setting = BY_NAME.get(name)
         if setting is not None:
             group = setting.name.partition(".")[0]
+            if setting.decides == NOTHING:
+                return False
             return stage in setting.decides or (group in ("cnn", "extract", "sampler") and stage in stages_of(name))
         name = name.rpartition(".")[0]
     return False

@@ -70,6 +70,7 @@ def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
     start = start_from(cfg, named, backbone, images) if named else None
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
+        **({"drop_path": cfg.cnn.drop_path} if cfg.cnn.drop_path and cfg.cnn.trainable else {}),
         "start": start.record() if start else SCRATCH,
         **result_settings(cfg, "train"),
     }
@@ -181,7 +182,8 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
         images (of all pixels if an image has fewer). In an image with at least 200 labelled pixels, only labelled
         pixels are used; in other images, void pixels too.
     """
-    extractor = model.extractor(cfg, backbone)
+    extractor, trains = model.extractor(cfg, backbone), backbone.training
+    extractor.eval()  # neither drop path nor the statistics of BatchNorm layers have a part in the features
     dataset = batches.dataset("train")
     generator = randomness.generator(cfg.seed, "statistics")
     order = torch.randperm(len(dataset), generator=generator)[:STATISTICS_IMAGES]
@@ -195,6 +197,7 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
         with torch.inference_mode():
             values = extractor.at(image[None].to(backbone.device), points[None])[0].double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
+    extractor.train(trains)
     mean = total / max(count, 1)
     classifier = model.classifier(cfg, backbone.channels, len(batches.image_set.classes))
     classifier.set_statistics(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())

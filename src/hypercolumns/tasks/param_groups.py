@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check_number
 from hypercolumns.models.backbones import Backbone
@@ -33,13 +33,13 @@ class ParamGroupConfig:
 
     Attributes:
         backbone_lr: the learning rate of the backbone, in [0, 1e30); None: the learning rate of the classifier.
-        layer_decay: the factor between the learning rates of neighbouring taps, in (0, 1]. The layers of a tap are
-            those that it uses and that no shallower tap uses. The layers of the deepest tap have the backbone's rate.
-            The layers of every other tap have `layer_decay` times the rate of the next deeper tap. Shallow layers hold
-            more general features, so they need smaller changes (Howard and Ruder, arXiv:1801.06146). None: all layers
-            of the backbone have the same rate.
-        no_decay_norm_and_bias: whether to exclude parameters with at most one dimension from weight decay. These are
-            biases, and the scales and shifts of normalisation layers.
+        layer_decay: the factor between the learning rates of neighbouring groups of layers, in (0, 1]. The groups are
+            those of `Backbone.layer_groups`: blocks of a transformer (as for BEiT, arXiv:2106.08254), taps of any other
+            network. The deepest group has the backbone's rate. Every other group has `layer_decay` times the rate of
+            the next deeper one. Shallow layers hold more general features, so they need smaller changes (Howard and
+            Ruder, arXiv:1801.06146). None: all layers of the backbone have the same rate.
+        no_decay_norm_and_bias: whether to exclude all parameters from weight decay except the weights of convolutions
+            and linear layers, see `is_decayed`.
 
     Raises:
         ArgumentError: if a value has the wrong type or is outside its range.
@@ -66,8 +66,9 @@ class ParamGroupConfig:
         """Group the trainable parameters of a classifier and a backbone by learning rate and weight decay.
 
         The classifier has one group. The groups of the backbone depend on the settings. If `layer_decay` is set, each
-        tap has its own group. If only `backbone_lr` is set, the whole backbone has one group of its own. If neither is
-        set, the backbone's parameters are in the classifier's group. `no_decay_norm_and_bias` splits each group in two.
+        group of `Backbone.layer_groups` has its own. If only `backbone_lr` is set, the whole backbone has one group of
+        its own. If neither is set, the backbone's parameters are in the classifier's group. `no_decay_norm_and_bias`
+        splits each group in two.
 
         Within a group, the parameters are in the order in which the modules list them. This order must not change,
         because the optimiser state in a checkpoint refers to parameters by number.
@@ -81,8 +82,9 @@ class ParamGroupConfig:
             backbone alone. If there are several groups, each has a name.
         """
         by_name: dict[tuple[str, bool], ParamGroup] = {}
+        names = {id(each): path for part in (classifier, backbone) if part for path, each in part.named_parameters()}
         for name, factor, parameter in self._each(classifier, backbone):
-            undecayed = self.no_decay_norm_and_bias and parameter.ndim <= 1
+            undecayed = self.no_decay_norm_and_bias and not is_decayed(names[id(parameter)], parameter)
             if (name, undecayed) not in by_name:
                 options: dict[str, Any] = {"params": [], "name": f"{name}_biases" if undecayed else name}
                 if name.startswith(BACKBONE) and self.backbone_lr is not None:
@@ -99,7 +101,7 @@ class ParamGroupConfig:
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
         """Yield (name of the group, factor for the learning rate, parameter) for each trainable parameter."""
         if backbone is not None:
-            layers = [] if self.layer_decay is None else backbone.tap_parameters()
+            layers = [] if self.layer_decay is None else backbone.layer_groups()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}
             for parameter in _trained(backbone.parameters()):
                 if self.layer_decay is not None:
@@ -112,6 +114,23 @@ class ParamGroupConfig:
 
 
 UNIFORM = ParamGroupConfig()
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Return whether a parameter is a weight of at least two dimensions, which weight decay is meant for.
+
+    It is not meant for biases, for scales and shifts of normalisation layers, for layer scales, and for the tensors
+    that timm's `no_weight_decay` lists: position embeddings, class tokens, registers and tables of relative positions.
+    These have one dimension or are not called a weight.
+
+    Args:
+        name: the name of the parameter in its network.
+        parameter: the parameter.
+
+    Returns:
+        True for weights of convolutions, linear layers and attention.
+    """
+    return parameter.ndim > 1 and "weight" in name.rpartition(".")[2]
 
 
 def _trained(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:

@@ -4,11 +4,12 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers.networks import stage_info
 from torch import nn
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models import alignment
-from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import Backbone, networks
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -178,9 +179,6 @@ def test_trainable_trains_blocks_of_last_taps():
     assert trained == {
         name for name, _ in backbone.body.named_parameters() if name.startswith(("blocks.2", "blocks.3"))
     }
-    first, last = backbone.tap_parameters()
-    assert {id(values) for values in last} == {id(backbone.body.get_parameter(name)) for name in trained}
-    assert len(first) + len(last) == len(list(backbone.body.parameters()))
     backbone.train()
     modes = {name: module.training for name, module in backbone.body.named_modules()}
     assert modes["blocks.3.attn.attn_drop"]
@@ -213,3 +211,26 @@ def test_half_pixel_uses_the_padded_size():
     (window,) = extractor.windows(torch.rand(1, 3, 20, 20))
     assert window.maps[0].row_centres.tolist() == [7.5, 23.5]
     assert alignment.cell_centres(extractor.backbone.taps[0].axes[0], 2, 20, "exact").tolist() == [7.5, 23.5]
+
+
+def test_parameters_that_no_tap_uses_are_frozen(monkeypatch):
+    """A branch of a network may end in a class token alone, which is in no map."""
+
+    def make():
+        network = timm.create_model("test_vit", dynamic_img_size=True)
+        network.blocks[1].branch = nn.Linear(2, 2)
+        return network
+
+    monkeypatch.setitem(networks.OWN, "branched", make)
+    backbone = Backbone("branched", ["blocks.1"], trainable="all")
+    sum(cells.sum() for cells in backbone(torch.rand(1, 3, 32, 32))).backward()
+    frozen = {name for name, values in backbone.body.named_parameters() if not values.requires_grad}
+    assert frozen == {"blocks.1.branch.weight", "blocks.1.branch.bias"}
+    assert {name for name, values in backbone.body.named_parameters() if values.grad is None} == frozen
+
+
+def test_layer_groups_of_swin_are_its_stages():
+    backbone = Backbone("timm/swin_tiny_patch4_window7_224", ["layers.2"], info=stage_info(384, 16, 224))
+    names = {id(values): name for name, values in backbone.body.named_parameters()}
+    places = [{".".join(names[id(values)].split(".")[:2]) for values in group} for group in backbone.layer_groups()]
+    assert places == [{"patch_embed.proj", "patch_embed.norm"}, {"layers.0"}, {"layers.1"}, {"layers.2"}]

@@ -150,6 +150,28 @@ class BlockReader:
             gradients = torch.autograd.grad(total, [*named.values()], allow_unused=True)  # type: ignore[arg-type]
         return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
 
+    def layer_groups(self, body: nn.Module, image: Tensor) -> list[list[nn.Parameter]]:
+        """Return one list of parameters for the layers before the first block, and one for each block.
+
+        A parameter outside of the blocks that the first block uses, such as an embedding or a class token, is in the
+        first list. Any other one, such as that of the last normalisation layer, is in the last list.
+
+        Args:
+            body: the network.
+            image: see `used_by`.
+
+        Returns:
+            The lists, from shallow to deep, up to the block of the last tap. No list is empty.
+        """
+        blocks = block_names(body)[: self.indices(body)[-1] + 1]
+        before = replace(self, norm=False)._used_names(body, [blocks[:1]], image)
+        groups: list[list[nn.Parameter]] = [[] for _ in range(len(blocks) + 1)]
+        for name, parameter in body.named_parameters():
+            inside = [depth for depth, block in enumerate(blocks, start=1) if name.startswith(f"{block}.")]
+            outside = 0 if name in before else len(blocks)
+            groups[inside[0] if inside else outside].append(parameter)
+        return [group for group in groups if group]
+
     def check_norm(self, name: str, body: nn.Module, image: Tensor) -> None:
         """Check that the network's last normalisation layer changes the map of every tap, if `norm` is true.
 

@@ -36,3 +36,14 @@ def without_values(body: M) -> M:
     empty: dict[int, Any] = {id(tensor): nn.Parameter(tensor.to("meta"), False) for tensor in body.parameters()}
     twin: M = copy.deepcopy(body, empty | {id(tensor): tensor.to("meta") for tensor in body.buffers()})
     return twin.eval()
+
+
+def parameters_of(parts: Sequence[nn.Module | Tensor]) -> list[nn.Parameter]:
+    """Return the parameters in some parts of a network. A buffer has no parameters."""
+    found: list[nn.Parameter] = []
+    for part in parts:
+        if isinstance(part, nn.Module):
+            found += part.parameters()
+        elif isinstance(part, nn.Parameter):
+            found.append(part)
+    return found

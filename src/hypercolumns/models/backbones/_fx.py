@@ -12,7 +12,7 @@ from torch.fx.node import map_arg
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
-from hypercolumns.models.backbones._body import MAX_NAMES, TapModules
+from hypercolumns.models.backbones._body import MAX_NAMES, TapModules, parameters_of
 
 
 def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
@@ -84,6 +84,25 @@ class GraphReader:
             The parts, without duplicates.
         """
         return used_by(body, taps)
+
+    def layer_groups(self, body: GraphModule, image: Tensor) -> list[list[nn.Parameter]]:
+        """Return one list of parameters for each tap: those that the tap uses and that no earlier tap uses.
+
+        Args:
+            body: the network.
+            image: not used; the graph alone says what depends on what.
+
+        Returns:
+            The lists, from shallow to deep. The last list also holds the parameters that no tap uses.
+        """
+        grouped: dict[int, None] = {}
+        groups = []
+        for count in range(1, len(self.tap_modules) + 1):
+            used = {id(parameter): parameter for parameter in parameters_of(used_by(body, self.tap_modules[:count]))}
+            groups.append([parameter for key, parameter in used.items() if key not in grouped])
+            grouped |= dict.fromkeys(used)
+        groups[-1] += [parameter for parameter in body.parameters() if id(parameter) not in grouped]
+        return groups
 
 
 class RememberedShapes:

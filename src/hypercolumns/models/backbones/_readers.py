@@ -1,7 +1,7 @@
 """Choose how the maps of a network's taps are computed: from a traced graph, or from the blocks of a transformer."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -70,34 +70,3 @@ def quiet(reader: MapReader, body: nn.Module) -> Callable[[Tensor], Mapping[str,
     """
     called: Any = body.forward if isinstance(body, GraphModule) else body
     return functools.partial(reader, called)
-
-
-def parameters_by_tap(reader: MapReader, body: nn.Module, image: Tensor) -> list[list[nn.Parameter]]:
-    """Return one list of parameters for each tap: those that the tap uses and that no earlier tap uses.
-
-    The last list also holds the parameters that no tap uses.
-
-    Args:
-        reader: computes the maps of the network's taps.
-        body: the network.
-        image: (1, N, H, W) on the meta device, of a size that the network takes.
-
-    Returns:
-        The lists, from shallow to deep.
-    """
-    grouped: dict[int, None] = {}
-    groups = []
-    for count in range(1, len(reader.tap_modules) + 1):
-        parts = reader.used_by(body, reader.tap_modules[:count], image)  # type: ignore[arg-type]
-        used = {id(parameter): parameter for part in parts for parameter in _parameters(part)}
-        groups.append([parameter for key, parameter in used.items() if key not in grouped])
-        grouped |= dict.fromkeys(used)
-    groups[-1] += [parameter for parameter in body.parameters() if id(parameter) not in grouped]
-    return groups
-
-
-def _parameters(part: nn.Module | Tensor) -> Sequence[nn.Parameter]:
-    """Return the parameters in a part of a network. A buffer has no parameters."""
-    if isinstance(part, nn.Module):
-        return list(part.parameters())
-    return [part] if isinstance(part, nn.Parameter) else []

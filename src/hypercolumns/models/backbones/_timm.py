@@ -24,16 +24,29 @@ from hypercolumns.models.backbones._blocks import block_names, default_blocks, i
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables with which the Hugging Face Hub downloads nothing
 
 
-def build(model: str, channels: int = RGB) -> nn.Module:
-    """Build a whole model of timm with random weights, by its name without the prefix `timm/`.
+def build(model: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
+    """Build a whole model of timm with random weights.
 
-    The model takes images with `channels` channels.
+    Args:
+        model: its name without the prefix `timm/`.
+        channels: the number of channels of the images.
+        drop_path: see `Backbone`.
+
+    Returns:
+        The model.
 
     Raises:
-        ArgumentError: if timm has no model of this name.
+        ArgumentError: if timm has no model of this name, or the model does not take `drop_path`.
     """
-    network: nn.Module = _create(model, channels)
-    return network
+    if not drop_path:
+        return _create(model, channels)  # type: ignore[no-any-return]
+    try:
+        return _create(model, channels, drop_path_rate=drop_path)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise ArgumentError(
+            f"drop_path={drop_path} is not possible for {model}: timm's constructor has no drop_path_rate "
+            f"({_reason(error)}); set drop_path=null"
+        ) from error
 
 
 def default_taps(model: str) -> list[str]:
@@ -66,11 +79,15 @@ def default_taps(model: str) -> list[str]:
 def tracing() -> dict[str, Any]:
     """Return the keyword arguments that torchvision's tracer needs for networks of timm.
 
-    They list the modules and functions of timm whose code torch.fx must not trace.
+    They list the modules and functions of timm whose code torch.fx must not trace. A traced `DropPath` would have the
+    mode of the whole network, and leave out branches in frozen layers, too.
     """
     _timm()
     layers = importlib.import_module("timm.layers")
-    return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+    return {
+        "leaf_modules": [*layers.get_notrace_modules(), layers.DropPath],
+        "autowrap_functions": layers.get_notrace_functions(),
+    }
 
 
 def list_names() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class TorchvisionTransformer(nn.Module):
@@ -30,6 +31,11 @@ class TorchvisionTransformer(nn.Module):
             {"module": f"encoder.layers.{name}", "num_chs": width, "reduction": patch}
             for name, _ in self.encoder.layers.named_children()
         ]
+        self.grad_checkpointing = False
+
+    def set_grad_checkpointing(self, enable: bool) -> None:
+        """Choose whether the backward pass computes the activations in the blocks again, in place of holding them."""
+        self.grad_checkpointing = enable
 
     def prune_intermediate_layers(self, indices: Sequence[int], prune_norm: bool, prune_head: bool) -> None:
         """Remove the blocks after the last one of `indices`.
@@ -59,7 +65,7 @@ class TorchvisionTransformer(nn.Module):
         tokens = self.encoder.dropout(tokens + self._positions(patches.shape[2], patches.shape[3]))
         maps = []
         for number, block in enumerate(self.encoder.layers[: max(indices) + 1]):
-            tokens = block(tokens)
+            tokens = checkpoint(block, tokens, use_reentrant=False) if self.grad_checkpointing else block(tokens)
             if number in indices:
                 kept = self.encoder.ln(tokens) if norm else tokens
                 maps.append(kept[:, 1:].transpose(1, 2).unflatten(2, (patches.shape[2], patches.shape[3])))

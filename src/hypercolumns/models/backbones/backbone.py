@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, is_int
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_bool, check_int, check_number, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
 from hypercolumns.models.backbones._assembly import Assembly, assemble
-from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._body import TapModules, parameters_of, run_body, without_values
 from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
+from hypercolumns.models.backbones._training import check_drop_path, use_grad_checkpointing
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
@@ -74,6 +75,13 @@ class Backbone(nn.Module):
             see `widening.widen_filters`. timm adapts its pretrained weights by a rule of its own.
         norm: whether the network's last normalisation layer is applied to the map of every tap; only for transformers
             and hybrids of timm.
+        drop_path: the rate in [0, 1) at which residual branches are left out of an image in training (stochastic depth,
+            Huang et al., arXiv:1603.09382), only in layers that are trained. It belongs to the deepest block of the
+            whole network; timm lets it rise from 0 in the first block. None or 0: none is left out. Only for networks
+            of timm. It is not in a model's file.
+        grad_checkpointing: whether the activations of blocks are computed again in the backward pass, in place of being
+            held. Gradients are the same, up to rounding; training needs less memory and more time. Only for networks
+            that are read by blocks.
 
     Attributes:
         network: the name of the network.
@@ -112,9 +120,14 @@ class Backbone(nn.Module):
         info: Mapping[str, Any] | None = None,
         input_channels: int = RGB,
         norm: bool = False,
+        drop_path: float | None = None,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_int("input_channels", input_channels, minimum=1)
+        check_bool("grad_checkpointing", grad_checkpointing)
+        if drop_path is not None:
+            check_number("drop_path", drop_path, below=1)
         self.input_channels = input_channels
         if isinstance(network, str) and taps is None:
             taps = networks.default_taps(network)
@@ -125,7 +138,8 @@ class Backbone(nn.Module):
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
         self.trainable, self.norm = trainable, norm
-        self._reader, self.body, self._info = self._assemble(seed if weights is None else None, info)
+        self._reader, self.body, self._info = self._assemble(seed if weights is None else None, info, drop_path)
+        check_drop_path(network, self.body, drop_path)
         mean, std = self._load(weights, mean, std)
         self.register_buffer("mean", channel_values("mean", mean, input_channels))
         self.register_buffer("std", channel_values("std", std, input_channels))
@@ -135,23 +149,29 @@ class Backbone(nn.Module):
         deepest = self._info.layers[-1]
         self.taps = (*self._info.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._freeze()
+        if grad_checkpointing:
+            use_grad_checkpointing(network, self._reader.kind, self.body, self._frozen)
         self.train(self.training)
 
-    def _assemble(self, seed: int | None, info: Mapping[str, Any] | None) -> Assembly:
+    def _assemble(self, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None) -> Assembly:
         """Build the network up to its last tap.
 
         Args:
             seed: the seed from which random weights are drawn. None: the weights are undefined, and the caller must
                 load weights afterwards.
             info: see the class.
+            drop_path: see the class.
+
+        Returns:
+            The network, its reader, and the properties of its maps.
         """
         key = _network_info.make_key(self.network, self.tap_modules, self.input_channels, self.norm)
         known = _network_info.look_up(key) if info is None else from_record(info, self.tap_modules)
 
         def build() -> nn.Module:
             if seed is None:
-                return networks.build_blank(self.network, self.input_channels)
-            return networks.build(self.network, self.input_channels)
+                return networks.build_blank(self.network, self.input_channels, drop_path)
+            return networks.build(self.network, self.input_channels, drop_path)
 
         with randomness.seeded(seed or 0, "backbone"):
             return assemble(key, build, known)
@@ -343,13 +363,16 @@ class Backbone(nn.Module):
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
-    def tap_parameters(self) -> list[list[nn.Parameter]]:
-        """Return one list of parameters for each tap on modules of the network, from shallow to deep.
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return groups of parameters, from shallow to deep, for learning rates that rise with the depth.
 
-        List i holds the parameters that tap i uses and that no earlier tap uses. The last list also holds the
-        parameters that no tap uses.
+        A network that is read by its blocks (a transformer or hybrid) has one group for the layers before the first
+        block, such as the patch embedding, the position embeddings and the class token, and one for each block up to
+        the last tap, also if it has no tap. The blocks of a network with stages are its stages. Any other network has
+        one group for each tap on modules: the parameters that the tap uses and that no earlier tap uses. Parameters
+        that fit no group, such as the last normalisation layer, are in the last one.
         """
-        return _readers.parameters_by_tap(self._reader, self.body, self._meta_image(*self._smallest()))
+        return self._reader.layer_groups(self.body, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
 
     def fingerprint(self) -> dict[str, object]:
         """Return all that determines the backbone's maps, as JSON-compatible values.
@@ -434,7 +457,7 @@ class Backbone(nn.Module):
         return self.fixed_size or (self.min_side, self.min_side)
 
     def _freeze(self) -> None:
-        """Freeze all layers except those that `trainable` chooses.
+        """Freeze all layers except those that `trainable` chooses, and parameters that no tap uses.
 
         This sets `requires_grad` of all parameters, and sets `_frozen` to the modules that stay in evaluation mode.
 
@@ -442,12 +465,20 @@ class Backbone(nn.Module):
             ArgumentError: unless `trainable` is a number of taps or "all".
         """
         count = trainable_taps(self.trainable, len(self.tap_modules), self.network)
-        frozen_taps = self.tap_modules[: len(self.tap_modules) - count] if count else ()
-        used = self._reader.used_by(self.body, frozen_taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
-        self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
-        self.body.requires_grad_(True)
-        for part in used if count else self._frozen:
-            part.requires_grad_(False)
+        self._frozen: list[nn.Module] = [] if count else [self.body]
+        self.body.requires_grad_(False)
+        if count == 0:
+            return
+        for parameter in parameters_of(self._used_by(self.tap_modules)):  # in DDP, one without a gradient is an error
+            parameter.requires_grad_(True)
+        frozen = self._used_by(self.tap_modules[: len(self.tap_modules) - count])
+        self._frozen = [part for part in frozen if isinstance(part, nn.Module)]
+        for parameter in parameters_of(frozen):
+            parameter.requires_grad_(False)
+
+    def _used_by(self, taps: TapModules) -> Sequence[nn.Module | Tensor]:
+        """Return the parts of the network that the maps of some taps depend on."""
+        return self._reader.used_by(self.body, taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
 
 
 def trainable_taps(trainable: object, taps: int, network: str) -> int:

@@ -30,22 +30,28 @@ TIMM = "timm/"  # prefix of the names of timm's networks
 RANDOM = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
 
 
-def build(name: str, channels: int = RGB) -> nn.Module:
+def build(name: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
     """Build a whole network by its name, with random weights.
 
     Args:
         name: the name, see `Backbone`.
         channels: the number of channels of the images. Networks of torchvision and of this project do not depend on it
             here; `widening.widen_network` adapts them.
+        drop_path: see `Backbone`.
+
+    Returns:
+        The network.
 
     Raises:
-        ArgumentError: if the name is unknown.
+        ArgumentError: if the name is unknown, or the network does not take `drop_path`.
     """
+    if drop_path and of_timm(name) is None:
+        raise ArgumentError(f"drop_path={drop_path} is for networks of timm, and {name} is none; set drop_path=null")
     if name in OWN:
         return OWN[name]()
     model = of_timm(name)
     if model is not None:
-        return _timm.build(model, channels)
+        return _timm.build(model, channels, drop_path)
     with without_collections():
         import torchvision.models
         from torchvision.models.vision_transformer import VisionTransformer
@@ -64,32 +70,46 @@ def build(name: str, channels: int = RGB) -> nn.Module:
     return TorchvisionTransformer(network) if isinstance(network, VisionTransformer) else network
 
 
-def build_blank(name: str, channels: int = RGB) -> nn.Module:
+def build_blank(name: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
     """Build a whole network without random weights, for weights that are loaded afterwards.
 
     Most parameters are on the meta device, where tensors have no values. In two cases, the network is built with random
     weights instead: its constructor needs the values of such tensors, or such a tensor is a buffer that is not in the
-    state dict, and would never be loaded. The arguments are those of `build`.
+    state dict, and would never be loaded.
+
+    Args:
+        name: see `build`.
+        channels: see `build`.
+        drop_path: see `build`.
+
+    Returns:
+        The network.
     """
-    blank = build_shapes(name, channels)
+    blank = build_shapes(name, channels, drop_path)
     state = blank.state_dict()
     return (
         blank
         if all(buffer in state or not tensor.is_meta for buffer, tensor in blank.named_buffers())
-        else build(name, channels)
+        else build(name, channels, drop_path)
     )
 
 
-def build_shapes(name: str, channels: int = RGB) -> nn.Module:
+def build_shapes(name: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
     """Build a whole network whose tensors have shapes, but on the meta device, where possible, no values.
 
-    The arguments are those of `build`.
+    Args:
+        name: see `build`.
+        channels: see `build`.
+        drop_path: see `build`.
+
+    Returns:
+        The network.
     """
     try:
         with _WithoutRandomValues():
-            return build(name, channels)
+            return build(name, channels, drop_path)
     except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
-        return build(name, channels)
+        return build(name, channels, drop_path)
 
 
 class _WithoutRandomValues(TorchFunctionMode):

@@ -1,0 +1,144 @@
+"""Drop path and gradient checkpointing, which have an effect in training only."""
+
+import math
+
+import pytest
+import torch
+import torchvision
+from helpers.networks import stage_info
+from torchvision.models.vision_transformer import VisionTransformer
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+
+VIT, CNN = ("timm/test_vit", ["blocks.0", "blocks.2"]), ("timm/test_resnet", ["layer1", "layer3"])
+
+
+def build(network, taps, **settings):
+    """Build a backbone whose parameters hide nothing: timm's layer scales, for example, begin near 0."""
+    backbone = Backbone(network, taps, mean=None, std=None, **settings)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in backbone.parameters():
+            if values.ndim < 2:
+                values.uniform_(0.5, 1.5, generator=generator)
+    return backbone
+
+
+def gradients(backbone, images):
+    """Return the maps, the gradients and the saved bytes of a step in training mode with a fixed seed."""
+    saved = 0
+
+    def note(values):
+        nonlocal saved
+        saved += values.nbytes
+        return values
+
+    torch.manual_seed(0)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda values: values):
+        maps = backbone.train()(images)
+        total = sum((cells * torch.linspace(-1, 1, cells.numel()).view_as(cells)).sum() for cells in maps)
+    total.backward()
+    grads = {name: values.grad for name, values in backbone.named_parameters() if values.requires_grad}
+    return [cells.detach() for cells in maps], grads, saved
+
+
+def compare_gradients(plain, checkpointed, images):
+    """Check that gradient checkpointing holds less and changes neither maps nor gradients, also with dropout."""
+    maps, expected, held = gradients(plain, images)
+    same, again, less = gradients(checkpointed, images)
+    assert all(map(torch.equal, maps, same))
+    assert expected.keys() == again.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(gradient, again[name], rtol=1e-4, atol=1e-5 * float(gradient.abs().max())), name
+    assert less < 0.7 * held
+
+
+@pytest.mark.parametrize(("network", "taps"), [VIT, pytest.param(*CNN, marks=pytest.mark.slow(seconds=10))])
+def test_drop_path_changes_trained_layers_only(network, taps):
+    backbone, images = build(network, taps, trainable=1, drop_path=0.5), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = build(network, taps).eval()(images)
+        assert all(map(torch.equal, backbone.eval()(images), expected))
+        frozen, trained = zip(*(backbone.train()(images) for _ in range(4)), strict=True)
+        assert all(torch.equal(cells, frozen[0]) for cells in frozen)
+        assert not all(torch.equal(cells, trained[0]) for cells in trained)
+        still = build(network, taps, drop_path=0.5).train()
+        assert all(map(torch.equal, still(images), expected))
+
+
+def test_drop_path_leaves_out_whole_branches():
+    """The rates of six blocks rise from 0 to 0.5; both branches of the third block are left out at 0.2 times 0.2."""
+    backbone = Backbone(*VIT, mean=None, std=None, trainable="all", drop_path=0.5)
+    block, tokens = backbone.train().body.blocks[2], torch.rand(2000, 5, 64)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        left_out = (block(tokens) == tokens).flatten(1).all(1).float().mean()
+    assert float(left_out) == pytest.approx(0.04, abs=4 * math.sqrt(0.04 * 0.96 / 2000))
+
+
+def test_grad_checkpointing_keeps_the_gradients():
+    images, settings = torch.rand(2, 3, 64, 64), {"trainable": "all", "drop_path": 0.3}
+    compare_gradients(build(*VIT, **settings), build(*VIT, grad_checkpointing=True, **settings), images)
+
+
+def test_grad_checkpointing_of_torchvision(monkeypatch):
+    def make():
+        return VisionTransformer(32, 16, 2, 2, 16, 32, dropout=0.2)
+
+    monkeypatch.setattr(torchvision.models, "get_model_builder", lambda name: make)
+    settings = {"taps": ["encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1"], "trainable": "all"}
+    plain, again = (Backbone("small_vit", grad_checkpointing=choice, **settings) for choice in (False, True))
+    compare_gradients(plain, again, torch.rand(2, 3, 48, 64))
+
+
+def test_grad_checkpointing_with_frozen_blocks():
+    images = torch.rand(2, 3, 64, 64)
+    _, plain, _ = gradients(build(*VIT, trainable=1), images)
+    _, again, _ = gradients(build(*VIT, trainable=1, grad_checkpointing=True), images)
+    assert {name.split(".")[2] for name in again} == {"1", "2"}
+    assert all(torch.allclose(gradient, again[name], rtol=1e-4, atol=1e-4) for name, gradient in plain.items())
+
+
+@pytest.mark.parametrize(
+    ("network", "tap", "map_of_tap", "message"),
+    [
+        (
+            "timm/test_maxvit",
+            "stages.0",
+            (32, 4, 160),
+            r"trained BatchNorm layers of timm/test_maxvit .* twice in each",
+        ),
+        ("timm/pit_ti_224", "transformers.0", (64, 8, 224), "is not possible for timm/pit_ti_224 in timm; set"),
+    ],
+)
+def test_grad_checkpointing_is_refused_for(network, tap, map_of_tap, message):
+    with pytest.raises(HypercolumnsError, match=f"grad_checkpointing=true .*{message}"):
+        build(network, [tap], info=stage_info(*map_of_tap), trainable="all", grad_checkpointing=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "taps", "settings", "message"),
+    [
+        (*VIT, {"drop_path": 1}, "drop_path=1 must be a number of at least 0 and below 1"),
+        ("resnet18", ["bn1"], {"drop_path": 0.1}, "drop_path=0.1 is for networks of timm, and resnet18 is none"),
+        (
+            "timm/vgg11",
+            ["features.0"],
+            {"drop_path": 0.1},
+            "drop_path=0.1 is not possible for vgg11: .* set drop",
+        ),
+        (VIT[0], ["blocks.0"], {"drop_path": 0.1}, "drop_path=0.1 has no effect on timm/test_vit: .* drop_path=null"),
+        (
+            "squeezenet1_0",
+            ["features.0"],
+            {"grad_checkpointing": True},
+            "grad_checkpointing=true is possible for transformers and hybrids",
+        ),
+        (*VIT, {"grad_checkpointing": 1}, "grad_checkpointing=1 must be true or false"),
+    ],
+)
+def test_what_is_not_possible_is_refused(network, taps, settings, message):
+    normalisation = {"mean": None, "std": None} if network.startswith("timm") else {}
+    with pytest.raises(HypercolumnsError, match=message):
+        Backbone(network, taps, **settings, **normalisation)
