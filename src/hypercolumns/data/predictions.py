@@ -23,7 +23,7 @@ class PredictionDataset(Dataset[Example]):
     A predicted mask holds class indices, or the colours of the classes, as `predict.py` writes them. A true mask may
     hold other values and colours.
 
-    In each `Example`, `image` holds the predicted class indices, and `mask` holds the true ones. Both are (H, W) int64.
+    In each `Example`, `image` holds the predicted class indices, and `mask` holds the true ones. Both are (H, W) uint8.
 
     Args:
         pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
@@ -59,7 +59,7 @@ class PredictionDataset(Dataset[Example]):
                 f"{pair.image}: {unpredicted} pixels are void ({IGNORE_INDEX}) in this file, but labelled in the "
                 f"true mask; predict a class for every labelled pixel"
             )
-        return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
+        return Example(labels, mask, pair.id, full_image_box(mask.shape[-2:])[0])
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:

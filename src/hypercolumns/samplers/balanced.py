@@ -6,7 +6,7 @@ from torch import Tensor
 from hypercolumns.errors import check_int
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.samplers.quotas import allocate_evenly
-from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_pixels
 
 
 class BalancedSampler(Sampler):
@@ -29,9 +29,5 @@ class BalancedSampler(Sampler):
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """Choose up to `self.n` labelled pixels, equally many of each class if possible; see `Sampler.__call__`."""
         shares = allocate_evenly(mask[mask != IGNORE_INDEX].bincount().tolist(), self.n)
-        chosen = [
-            draw_without_replacement((mask == label).nonzero(), share, generator)
-            for label, share in enumerate(shares)
-            if share
-        ]
+        chosen = [draw_pixels(mask == label, share, generator) for label, share in enumerate(shares) if share]
         return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

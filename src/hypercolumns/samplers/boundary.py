@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hypercolumns.errors import check_fraction, check_int
 from hypercolumns.labels import IGNORE_INDEX, boundary_band
-from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_pixels
 
 
 class BoundarySampler(Sampler):
@@ -32,8 +32,6 @@ class BoundarySampler(Sampler):
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """Choose up to `n` labelled pixels, (N, 2) int64, first those near boundaries; see `Sampler.__call__`."""
         band, valid = boundary_band(mask, self.width), mask != IGNORE_INDEX
-        far = (valid & ~band).nonzero()
-        near = draw_without_replacement(
-            (valid & band).nonzero(), max(round(self.share * self.n), self.n - len(far)), generator
-        )
-        return torch.cat([near, draw_without_replacement(far, self.n - len(near), generator)])
+        far = valid & ~band
+        near = draw_pixels(valid & band, max(round(self.share * self.n), self.n - int(far.sum())), generator)
+        return torch.cat([near, draw_pixels(far, self.n - len(near), generator)])

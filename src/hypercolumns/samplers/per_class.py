@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hypercolumns.errors import check_int
 from hypercolumns.labels import IGNORE_INDEX
-from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_pixels
 
 
 class PerClassSampler(Sampler):
@@ -26,5 +26,5 @@ class PerClassSampler(Sampler):
         """Choose up to `n` pixels of each class, (N, 2) int64; see `Sampler.__call__`."""
         present = mask.flatten().bincount().nonzero().flatten()
         classes = [label for label in present.tolist() if label != IGNORE_INDEX]
-        chosen = [draw_without_replacement((mask == label).nonzero(), self.n, generator) for label in classes]
+        chosen = [draw_pixels(mask == label, self.n, generator) for label in classes]
         return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

@@ -36,6 +36,27 @@ class Sampler(ABC):
         ...
 
 
+def draw_pixels(allowed: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw `n` pixels of an image uniformly without replacement, or all allowed pixels if there are fewer.
+
+    Args:
+        allowed: (H, W) bool, true for the pixels to draw from.
+        n: the number of pixels to draw.
+        generator: the generator of random numbers.
+
+    Returns:
+        (min(n, P), 2) int64, the (row, column) of each drawn pixel, in random order. P is the number of allowed pixels.
+    """
+    # Of a large image, the order and the places of the allowed pixels are not held at the same time.
+    order = torch.randperm(int(allowed.sum()), generator=generator)[:n].clone()
+    return pixels_at(allowed.flatten().nonzero()[:, 0][order], allowed.shape[1])
+
+
+def pixels_at(numbers: Tensor, width: int) -> Tensor:
+    """Return the (row, column) of pixels (N,) that are numbered row by row, (N, 2) int64."""
+    return torch.stack([numbers // width, numbers % width], dim=1)
+
+
 def draw_without_replacement(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw `n` pixels uniformly without replacement, or all pixels if there are fewer.
 

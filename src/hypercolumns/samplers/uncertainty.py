@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hypercolumns.errors import check_fraction, check_int
 from hypercolumns.labels import IGNORE_INDEX
-from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement, pixels_at
 
 
 class UncertaintySampler(Sampler):
@@ -43,8 +43,8 @@ class UncertaintySampler(Sampler):
         numbers = (mask != IGNORE_INDEX).flatten().nonzero()[:, 0]
         numbers = draw_without_replacement(numbers, mask.numel(), generator)
         if len(numbers) <= self.n:
-            return _pixels(numbers, mask)
-        values = logits(_pixels(numbers[: self.oversample_ratio * self.n], mask))
+            return pixels_at(numbers, mask.shape[1])
+        values = logits(pixels_at(numbers[: self.oversample_ratio * self.n], mask.shape[1]))
         highest = values.topk(min(2, values.shape[1])).values
         # A stable sort leaves candidates with equal differences in random order.
         order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)
@@ -52,9 +52,4 @@ class UncertaintySampler(Sampler):
         others = torch.ones(len(numbers), dtype=torch.bool)
         others[uncertain] = False
         drawn = draw_without_replacement(numbers[others], self.n - len(uncertain), generator)
-        return _pixels(torch.cat([numbers[uncertain], drawn]), mask)
-
-
-def _pixels(numbers: Tensor, mask: Tensor) -> Tensor:
-    """Return the (row, column) of pixels (N,) of a mask that are numbered row by row, (N, 2) int64."""
-    return torch.stack([numbers // mask.shape[1], numbers % mask.shape[1]], dim=1)
+        return pixels_at(torch.cat([numbers[uncertain], drawn]), mask.shape[1])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hypercolumns.errors import check_int
 from hypercolumns.labels import IGNORE_INDEX
-from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_pixels
 
 
 class UniformSampler(Sampler):
@@ -21,4 +21,4 @@ class UniformSampler(Sampler):
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """Choose up to `n` labelled pixels, (N, 2) int64, in random order; see `Sampler.__call__`."""
-        return draw_without_replacement((mask != IGNORE_INDEX).nonzero(), self.n, generator)
+        return draw_pixels(mask != IGNORE_INDEX, self.n, generator)

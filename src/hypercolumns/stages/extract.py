@@ -178,8 +178,15 @@ def _claimed(
     )
     examples = iter(track(loader, f"extract {split}", total))
     for example in examples:
-        shard = claimed.popleft()
-        yield shard, itertools.chain([example], itertools.islice(examples, len(writer.images(shard)) - 1))
+        shard, first = claimed.popleft(), [example]
+        del example  # frees the memory of the shard's first image before the next one is read
+        yield shard, _first_and(first, itertools.islice(examples, len(writer.images(shard)) - 1))
+
+
+def _first_and(first: list[Any], others: Iterator[Any]) -> Iterator[Any]:
+    """Yield the item of the list `first`, which is removed from it, and then the others."""
+    yield first.pop()
+    yield from others
 
 
 def _sample(

@@ -7,23 +7,24 @@ from helpers.maps import NESTED, TAPS, everywhere, make_classifier, make_maps
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import locate_maps
 from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
-from hypercolumns.models.engine.adaptive import subdivide
+from hypercolumns.models.engine import points as points_module
+from hypercolumns.models.engine.adaptive import decide, subdivide
 from hypercolumns.models.engine.points import PointClassifier
 
 
 def of_scene(scene, classified=None):
-    """Return a function that computes confident logits of a scene of labels (H, W), continued beyond its border.
+    """Return a function that computes confident decisions of a scene of labels (H, W), continued beyond its border.
 
     The function appends the pixels that it is called with to `classified`.
     """
 
-    def logits(rows, columns, step):
+    def decisions(rows, columns, step):
         if classified is not None:
             classified.extend(zip(rows.tolist(), columns.tolist(), strict=True))
         rows, columns = rows.clamp(max=scene.shape[0] - 1), columns.clamp(max=scene.shape[1] - 1)
-        return torch.nn.functional.one_hot(scene[rows, columns].long(), 5).float() * 10
+        return decide(torch.nn.functional.one_hot(scene[rows, columns].long(), 5).float() * 10)
 
-    return logits
+    return decisions
 
 
 def lengths(size, start):
@@ -57,13 +58,13 @@ def test_block_with_small_margin_is_split():
     scene = torch.zeros(17, 17)
     scene[3:6, 3:6] = 1
 
-    def logits(rows, columns, step):
+    def decisions(rows, columns, step):
         confident = of_scene(scene)(rows, columns, step)
-        confident[(rows == 8) & (columns == 8), 2] = 9.7  # the margin at this pixel is 0.3
+        confident[(rows == 8) & (columns == 8), 1] = 0.3  # the margin at this pixel
         return confident
 
-    assert not subdivide(logits, (17, 17), AdaptiveSettings(8, 0.2)).any()
-    assert torch.equal(subdivide(logits, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
+    assert not subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.2)).any()
+    assert torch.equal(subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [(37, 53), (5, 3), (1, 1), (16, 64)])
@@ -119,6 +120,54 @@ def test_levels_are_projected_after_many_points():
             projected.append([level.projected is not None for level in points.levels])
     few, more = [False, False, False], [True, True, False]
     assert projected == [few, few, more, more, [True, True, True]]
+
+
+@pytest.mark.parametrize(("held", "forgets_at"), [(4000, 0), (3000, 2), (1500, 4), (800, 8)])
+def test_labels_are_equal_if_memory_is_short(monkeypatch, held, forgets_at):
+    """With less memory, sums are forgotten at an earlier grid, and most pixels of finer grids are classified densely.
+
+    By hand: of 6x8 pixels, 6 sums are held for each of 3 grids (864); then of 11x15 for 2 grids (1980), and then of
+    21x29 for 1 grid (3654).
+    """
+    monkeypatch.setattr(points_module, "MAX_HELD", held)
+    size = (41, 57)
+    placed = locate_maps(NESTED, make_maps(size, batch=1, taps=NESTED), size, "exact")
+    weight, bias, rest = make_classifier([6])
+    forgot = 0
+    with torch.no_grad():
+        dense = classify(placed, *everywhere(size), weight, bias, rest)[0]
+        points = PointClassifier(placed, *everywhere(size), weight, bias, rest, stride=8)
+        known = torch.zeros(size, dtype=torch.bool)
+        for step in (8, 4, 2, 1):
+            new = torch.zeros(size, dtype=torch.bool)
+            new[::step, ::step] = True
+            rows, columns = (new & ~known).nonzero(as_tuple=True)
+            known |= new
+            assert torch.allclose(points(rows, columns, step), dense[rows, columns], atol=1e-10)
+            forgot = forgot or (0 if points.holds else step)
+            assert sum(table.numel() for table in points.sums.values()) <= held
+    assert forgot == forgets_at
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_dense_only_if_many_are_requested(monkeypatch, share):
+    """Without held sums, few pixels of a grid are classified as points, and many by classifying all of them."""
+    monkeypatch.setattr(points_module, "MAX_HELD", 0)
+    size, classified = (41, 57), []
+    placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
+    weight, bias, rest = make_classifier([6])
+
+    def head(hidden, rows, columns):
+        classified.append(hidden.numel() // 6)
+        return rest(hidden)
+
+    with torch.no_grad():
+        points = PointClassifier(placed, *everywhere(size), weight, bias, head, stride=2)
+        chosen = torch.randperm(41 * 57, generator=torch.Generator().manual_seed(0))[: round(share * 41 * 57)]
+        points(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 2)
+        classified.clear()
+        points(chosen // 57, chosen % 57, 1)
+    assert sum(classified) == (41 * 57 if share > 0.4 else len(chosen))
 
 
 def test_head_gets_rows_and_columns_of_points():

@@ -27,7 +27,7 @@ class Example(NamedTuple):
     Attributes:
         image: (N, H, W) uint8, with N = `ImageDecoding.image_channels`; usually RGB. The backbone converts it to float;
             workers pass on a quarter of the bytes this way.
-        mask: (H, W) int64 class indices, 255 for void.
+        mask: (H, W) uint8 class indices, 255 for void.
         id: the image's id; an empty string if the example was read for a `Filler`.
         box: (4,) float32, the crop box: (top, left, height, width) of the whole image, in pixels of `image`, see
             `hypercolumns.coordinates`.
@@ -117,8 +117,8 @@ class ImageDataset(Dataset[Example]):
         if self.augmentation is not None:
             image, mask, box = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
         if isinstance(item, Filler):
-            return Example(image, torch.full(mask.shape, IGNORE_INDEX), "", box)
-        return Example(image, mask.long(), pair.id, box)
+            return Example(image, torch.full_like(mask, IGNORE_INDEX), "", box)
+        return Example(image, mask, pair.id, box)
 
 
 class ImageBatchSampler(Sampler[Any]):
@@ -249,7 +249,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         )
     return Batch(
         torch.stack([example.image for example in examples]),
-        torch.stack([example.mask for example in examples]),
+        torch.stack([example.mask for example in examples]).long(),
         [example.id for example in examples],
         torch.stack([example.box for example in examples]),
     )

@@ -19,8 +19,8 @@ from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.levels import find_levels
 from hypercolumns.models.engine.points import PointClassifier
 
-# From the rows (N,) and columns (N,) of pixels of a grid, and the grid's stride, to logits (N, classes).
-PixelLogits = Callable[[Tensor, Tensor, int], Tensor]
+# From the rows (N,) and columns (N,) of pixels of a grid, and the grid's stride, to the results (N, 2) of `decide`.
+PixelDecisions = Callable[[Tensor, Tensor, int], Tensor]
 MAX_STRIDE = 256  # pixels
 
 
@@ -86,9 +86,13 @@ def adaptive_labels(
         for pixels, first in zip((rows, columns), firsts, strict=True)
     ]
     down, across = (torch.arange(first, first + length) for first, length in zip(firsts, lengths, strict=True))
-    logits = PointClassifier(maps, down, across, weight, bias, head, settings.stride)
+
+    def decided(hidden: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        return decide(head(hidden, y, x))
+
+    decisions = PointClassifier(maps, down, across, weight, bias, decided, settings.stride)
     top, left = rows.start - firsts[0], columns.start - firsts[1]
-    return subdivide(logits, lengths, settings)[top : top + size[0], left : left + size[1]]
+    return subdivide(decisions, lengths, settings)[top : top + size[0], left : left + size[1]]
 
 
 def _grid_phases(maps: Sequence[FeatureMap]) -> tuple[int, int]:
@@ -106,12 +110,12 @@ def _grid_phases(maps: Sequence[FeatureMap]) -> tuple[int, int]:
     return phases[0], phases[1]
 
 
-def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
-    """Predict the classes of a grid of pixels from the logits of some of them.
+def subdivide(decisions: PixelDecisions, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
+    """Predict the classes of a grid of pixels from the classes and the margins of some of them.
 
     Args:
-        logits: computes the logits (N, classes) of N pixels from their rows (N,) and their columns (N,), as indices in
-            the grid, and from the stride of the grid to which they belong. No pixel is requested twice.
+        decisions: computes the result (N, 2) of `decide` for N pixels from their rows (N,) and their columns (N,), as
+            indices in the grid, and from the stride of the grid to which they belong. No pixel is requested twice.
         lengths: (height, width) of the grid in pixels. Each is 1 more than a multiple of `settings.stride`.
         settings: the settings of the subdivision.
 
@@ -120,7 +124,9 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
     """
     step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
-    labels, margins = (part.view(grid[0].shape) for part in _decide(logits(grid[0].flatten(), grid[1].flatten(), step)))
+    labels, margins = (
+        part.view(grid[0].shape) for part in _on_cpu(decisions(grid[0].flatten(), grid[1].flatten(), step))
+    )
     while step > 1:
         step //= 2
         split = (_corner_minimum(labels) != -_corner_minimum(-labels)) | (_corner_minimum(margins) < settings.margin)
@@ -135,7 +141,7 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
         wanted[1::2, 2::2] |= split
         rows, columns = wanted.nonzero(as_tuple=True)
         if len(rows):
-            labels[rows, columns], margins[rows, columns] = _decide(logits(rows * step, columns * step, step))
+            labels[rows, columns], margins[rows, columns] = _on_cpu(decisions(rows * step, columns * step, step))
     return labels.to(torch.uint8)
 
 
@@ -145,21 +151,26 @@ def _corner_minimum(corners: Tensor) -> Tensor:
     return torch.minimum(across[:-1], across[1:])
 
 
-def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the class (N,) of each pixel, and the margin (N,): the difference between the pixel's two highest logits.
+def decide(logits: Tensor) -> Tensor:
+    """Return the class and the margin of each pixel: the difference between the pixel's two highest logits.
 
     If there is only one class, the margins are infinite.
 
     Args:
-        logits: (N, classes).
+        logits: (..., classes).
 
     Returns:
-        The classes as int16 and the margins as float32, on the CPU.
+        (..., 2) float32, the class and the margin.
     """
-    if logits.shape[1] == 1:
-        return torch.zeros(len(logits), dtype=torch.int16), torch.full((len(logits),), torch.inf)
+    if logits.shape[-1] == 1:
+        return torch.tensor([0, torch.inf], device=logits.device).expand(*logits.shape[:-1], 2)
     values, classes = logits.topk(2)
-    return classes[:, 0].to(torch.int16).cpu(), (values[:, 0] - values[:, 1]).float().cpu()
+    return torch.stack([classes[..., 0].float(), (values[..., 0] - values[..., 1]).float()], dim=-1)
+
+
+def _on_cpu(decisions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the classes (N,) int16 and the margins (N,) float32 of the results (N, 2) of `decide`, on the CPU."""
+    return decisions[:, 0].to(torch.int16).cpu(), decisions[:, 1].cpu()
 
 
 def _refine_labels(labels: Tensor) -> Tensor:
