@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import full_image_box
+from hypercolumns.coordinates import ImageSize, full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
@@ -210,17 +210,41 @@ class Backbone(nn.Module):
             One map (B, C_l, h_l, w_l) for each of `taps`, in the same order. Maps of convolutional layers have the
             memory format channels_last.
         """
-        local = self.local_maps(images)
-        return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
+        return self.with_context(self.layer_maps(images), (images.shape[2], images.shape[3]), boxes)
+
+    def with_context(self, layers: Sequence[Tensor], size: ImageSize, boxes: Tensor | None = None) -> list[Tensor]:
+        """Add the maps of the context taps to the maps of the taps on modules.
+
+        Args:
+            layers: the maps of the taps on modules, for the whole images.
+            size: (height, width) of the images in pixels.
+            boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
+
+        Returns:
+            The maps of all `taps`, in the same order.
+        """
+        return [*layers, *self._local_contexts(layers[-1], size), *self.global_maps(layers[-1], size, boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
 
         Args:
-            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
+            images: see `layer_maps`.
 
         Returns:
             One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
+        """
+        maps = self.layer_maps(images)
+        return [*maps, *self._local_contexts(maps[-1], (images.shape[2], images.shape[3]))]
+
+    def layer_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the taps on modules of the network.
+
+        Args:
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
+
+        Returns:
+            One map (B, C_l, h_l, w_l) for each of `tap_modules`.
 
         Raises:
             HypercolumnsError: if the images have another number of channels.
@@ -231,11 +255,14 @@ class Backbone(nn.Module):
                 f"give the channels that the model was trained on, in the same order"
             )
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        size = (images.shape[2], images.shape[3])
         maps = run_body(functools.partial(self._reader, self.body), self.tap_modules, (images - mean) / std)
-        self._check_maps(maps, *size)
+        self._check_maps(maps, images.shape[2], images.shape[3])
+        return maps
+
+    def _local_contexts(self, deepest: Tensor, size: ImageSize) -> list[Tensor]:
+        """Compute the maps of the context taps that are not global, from the deepest map of images of a size."""
         box = full_image_box(size)
-        return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
+        return [context(deepest, size, box) for context in self.contexts if not context.is_global]
 
     def deepest(self, local: Sequence[T]) -> T:
         """Return the item of the deepest map from a list with one item for each local tap.
