@@ -3,9 +3,9 @@
 python benchmarks/window_overlap.py
 python benchmarks/window_overlap.py --cnn dinov3 --overlaps 64
 
-The weights are random, and all parameters of layer scales are 1, as small ones would hide what attention does. Trained
-networks depend less on distant places, and trained classifiers are surer, so the agreement is a lower bound. The image
-is scikit-image's photograph of an astronaut (dependency group `docs`), enlarged.
+The weights are random, and all parameters of layer scales are 1, as small ones would hide what attention does. The
+labels of a random classifier change easily, so the agreement should be a lower bound of that of a trained model, which
+was not measured. The image is scikit-image's photograph of an astronaut (dependency group `docs`), enlarged.
 """
 
 import time

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.models import memory_check
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
@@ -140,3 +141,18 @@ def test_overlap_too_large_for_the_windows(vit, image):
     message = r"window_overlap=49 does not fit windows of max_window_pixels=9216 .* whose sides are 96 .* to 64 pixels"
     with pytest.raises(ArgumentError, match=message):
         extractor(image)
+
+
+def test_whole_image_says_its_memory(vit, image, monkeypatch):
+    extractor = HypercolumnExtractor(vit, max_window_pixels=LIMIT)
+    with pytest.warns(UserWarning, match=r"takes about 0\.00\d+ GB of memory"):
+        extractor(image)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: vit.peak_bytes(1, 64, 128))
+    message = (
+        r"network=timm/test_vit takes about 0\.00\d+ GB of memory for an image of 256x144 pixels, .*set "
+        r"resize=\[(64|80),(112|128)\], which fits; or set window_overlap=64"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        extractor(image)
+    extractor.set_window_overlap(OVERLAP)
+    extractor(image)

@@ -1,6 +1,5 @@
 """Hypercolumns of images: dense, at points, or window by window for large images."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from hypercolumns.models.alignment import (
     locate_maps,
 )
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.memory_check import announce_memory
 from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import RegularGrid, Tap
@@ -168,7 +168,7 @@ class HypercolumnExtractor(nn.Module):
         Some networks can't process images in windows. This is the case if a tap that is not a global tap has a map that
         may depend on the whole image, or has cells that are not equally spaced. It is also the case if a BatchNorm
         layer is in training mode. Larger images are then one window too. Unless their maps are blended from overlapping
-        windows (`window_overlap`), a warning says so.
+        windows (`window_overlap`), a warning says how much memory they take.
 
         Args:
             images: (B, 3, H, W).
@@ -180,6 +180,9 @@ class HypercolumnExtractor(nn.Module):
         Yields:
             Windows that together cover each pixel exactly once. The centres of the maps' cells are in pixels of
             `images`.
+
+        Raises:
+            HypercolumnsError: if more memory is needed for an image that is one window than is free.
         """
         yield from self.view(images, boxes, resize).windows()
 
@@ -221,12 +224,7 @@ class HypercolumnExtractor(nn.Module):
             windows = plan_windows(backbone, area, self.max_window_pixels, self.window_overlap)
             return WholeImages(seen, partial(blended_maps, backbone, seen, boxes, windows), locate)
         if large:
-            warnings.warn(
-                f"network={backbone.network} can't process an image of {area[1]}x{area[0]} pixels in windows, because "
-                f"its maps depend on the whole image or on much of it; memory use grows with the image's "
-                f"size: if memory runs out, set resize, or choose another network",
-                stacklevel=3,
-            )
+            announce_memory(backbone, len(images), area)
         return WholeImages(seen, partial(whole_maps, backbone, seen, boxes), locate)
 
     def locate(

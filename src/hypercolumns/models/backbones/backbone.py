@@ -18,6 +18,7 @@ from hypercolumns.models.backbones._body import run_body, without_values
 from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones.context import check_context, split_taps
+from hypercolumns.models.backbones.peak_memory import peak_bytes
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
 
@@ -327,6 +328,36 @@ class Backbone(nn.Module):
         """Return the size (h_l, w_l) of each tap's map for an image of `height` x `width` pixels."""
         layers = self._layer_sizes(height, width)
         return [*layers, *(context.size(layers[-1]) for context in self.contexts)]
+
+    def peak_bytes(self, count: int, height: int, width: int) -> int:
+        """Estimate the peak memory of `local_maps` without computing anything, see `peak_memory`.
+
+        The memory of the weights does not count. If autograd is on and a layer is trained, the tensors that are kept
+        for the backward pass do count, but not those that the backward pass makes. Under autocast, the result is that
+        of tensors of half the size: a lower bound, because some operations keep their precision.
+
+        Args:
+            count: the number of images.
+            height: the height of the images in pixels; the network accepts it.
+            width: the width of the images in pixels; the network accepts it.
+
+        Returns:
+            A number of bytes.
+        """
+        trained = {name for name, parameter in self.body.named_parameters() if parameter.requires_grad}
+        skeleton = self._skeleton
+        if trained and torch.is_grad_enabled():
+            skeleton = without_values(self.body)
+            for name, parameter in skeleton.named_parameters():
+                parameter.requires_grad_(name in trained)
+        read, scale = _readers.quiet(self._reader, skeleton), torch.ones(1, device="meta")
+
+        def run() -> object:
+            images = torch.empty(count, self.input_channels, height, width, device="meta")
+            return run_body(read, self.tap_modules, (images - scale) / scale)
+
+        peak = peak_bytes(run, [*skeleton.parameters(), *skeleton.buffers()])
+        return peak // 2 if torch.is_autocast_enabled(self.device.type) else peak
 
     def train(self, mode: bool = True) -> "Backbone":
         """Put the backbone into training mode or, if `mode` is false, into evaluation mode.
