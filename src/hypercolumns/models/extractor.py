@@ -1,6 +1,5 @@
 """Hypercolumns of images: dense, at points, or window by window for large images."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -18,12 +17,16 @@ from hypercolumns.models.alignment import (
     locate_maps,
 )
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.memory_check import announce_memory
+from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import RegularGrid, Tap
 from hypercolumns.models.windows import (
     ImageWindow,
     WholeImages,
     WindowedImages,
+    trains_batch_norm,
+    whole_maps,
     window_margins,
     window_sides,
 )
@@ -31,7 +34,8 @@ from hypercolumns.models.windows import (
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
 MAX_WINDOW_PIXELS = 1_000_000
-EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that the values of the hypercolumns depend on
+# The arguments that the values of the hypercolumns depend on.
+EXTRACTION_SETTINGS = ("alignment", "resize", "window_overlap")
 
 
 class HypercolumnExtractor(nn.Module):
@@ -61,9 +65,13 @@ class HypercolumnExtractor(nn.Module):
             resizing.
         max_window_pixels: an image with more pixels than this after resizing is processed window by window, with the
             same result as if it were processed at once. Some networks do not allow this, see `windows`.
+        window_overlap: an approximation for networks that do not allow this: larger images are processed in windows of
+            at most `max_window_pixels` pixels that overlap by this number of pixels or more, and the maps are blended
+            where the windows overlap, see `overlapping_windows`. None: larger images are processed at once.
 
     Raises:
-        ArgumentError: if `alignment` is not known, or the backbone does not accept images of the size `resize`.
+        ArgumentError: if `alignment` is not known, the backbone does not accept images of the size `resize`, or
+            `window_overlap` does not suit the backbone.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class HypercolumnExtractor(nn.Module):
         alignment: Alignment = "exact",
         resize: ImageSize | None = None,
         max_window_pixels: int = MAX_WINDOW_PIXELS,
+        window_overlap: int | None = None,
     ) -> None:
         super().__init__()
         check_alignment(alignment)
@@ -81,6 +90,14 @@ class HypercolumnExtractor(nn.Module):
         self.alignment = alignment
         self.resize = resize or backbone.fixed_size
         self.max_window_pixels = max_window_pixels
+        self.window_overlap: int | None = None
+        self.set_window_overlap(window_overlap)
+
+    def set_window_overlap(self, overlap: int | None) -> None:
+        """Set the attribute `window_overlap`; raise ArgumentError if the value does not suit the backbone."""
+        if overlap is not None:
+            check_window_overlap(self.backbone, overlap)
+        self.window_overlap = overlap
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the hypercolumns of all pixels of the images: (B, D, H, W).
@@ -150,7 +167,8 @@ class HypercolumnExtractor(nn.Module):
 
         Some networks can't process images in windows. This is the case if a tap that is not a global tap has a map that
         may depend on the whole image, or has cells that are not equally spaced. It is also the case if a BatchNorm
-        layer is in training mode. Larger images are then one window too, and a warning is issued.
+        layer is in training mode. Larger images are then one window too. Unless their maps are blended from overlapping
+        windows (`window_overlap`), a warning says how much memory they take.
 
         Args:
             images: (B, 3, H, W).
@@ -162,6 +180,9 @@ class HypercolumnExtractor(nn.Module):
         Yields:
             Windows that together cover each pixel exactly once. The centres of the maps' cells are in pixels of
             `images`.
+
+        Raises:
+            HypercolumnsError: if more memory is needed for an image that is one window than is free.
         """
         yield from self.view(images, boxes, resize).windows()
 
@@ -198,14 +219,13 @@ class HypercolumnExtractor(nn.Module):
                 sides = window_sides(area, margins, self.max_window_pixels)
                 empty = [images.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*area)]
                 return WindowedImages(backbone, seen, boxes, sides, self.locate(empty, area, scales))
+        locate = partial(self.locate, area=area, scales=scales)
+        if large and self.window_overlap is not None and not trains_batch_norm(backbone):
+            windows = plan_windows(backbone, area, self.max_window_pixels, self.window_overlap)
+            return WholeImages(seen, partial(blended_maps, backbone, seen, boxes, windows), locate)
         if large:
-            warnings.warn(
-                f"network={backbone.network} can't process an image of {area[1]}x{area[0]} pixels in windows, because "
-                f"its maps depend on the whole image or on much of it; memory use grows with the image's "
-                f"size: if memory runs out, set resize, or choose another network",
-                stacklevel=3,
-            )
-        return WholeImages(backbone, seen, boxes, partial(self.locate, area=area, scales=scales))
+            announce_memory(backbone, len(images), area)
+        return WholeImages(seen, partial(whole_maps, backbone, seen, boxes), locate)
 
     def locate(
         self,
@@ -250,8 +270,16 @@ class HypercolumnExtractor(nn.Module):
                 )
 
     def settings(self) -> dict[str, object]:
-        """Return the values of `alignment` and `resize` by name, in a form that JSON can represent."""
-        return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
+        """Return the values of `EXTRACTION_SETTINGS` by name, in a form that JSON can represent.
+
+        With `window_overlap`, the hypercolumns of large images depend on `max_window_pixels`, which is then included.
+        """
+        settings: dict[str, object] = {
+            "alignment": self.alignment,
+            "resize": None if self.resize is None else list(self.resize),
+            "window_overlap": self.window_overlap,
+        }
+        return settings if self.window_overlap is None else settings | {"max_window_pixels": self.max_window_pixels}
 
 
 def check_resize(backbone: Backbone, resize: ImageSize) -> None:

@@ -12,7 +12,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.errors import ArgumentError, is_out_of_memory, summarize_error
+from hypercolumns.errors import ArgumentError, check_int, is_out_of_memory, summarize_error
 from hypercolumns.io import checkpoints
 from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
 from hypercolumns.io.tensors import save_tensors
@@ -33,8 +33,9 @@ EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one o
 
 DECODING = "decoding"  # key of the rules for reading images; missing in the header of a model without such rules
 MASKS = "masks"  # key of the rules for true masks; missing if masks hold class indices or the classes' colours
+MAX_WINDOW = "max_window_pixels"  # key that only the header of a model with `window_overlap` has
 DESCRIPTION_KEYS = {"classes", "palette", DECODING, MASKS, "versions"}
-HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", *DESCRIPTION_KEYS}
+HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, MAX_WINDOW, "classifier", *DESCRIPTION_KEYS}
 MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
@@ -154,6 +155,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         classifier_tensors = _below("classifier.", tensors)
         classifier.load_state_dict({name: tensor.float() for name, tensor in classifier_tensors.items()}, assign=True)
         settings = {name: header[name] for name in EXTRACTION_SETTINGS}
+        settings |= {MAX_WINDOW: header[MAX_WINDOW]} if MAX_WINDOW in header else {}
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
         extractor = HypercolumnExtractor(backbone, **settings)
         palette = tuple((r, g, b) for r, g, b in header["palette"])
@@ -248,6 +250,8 @@ def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
     unknown = set(header) - HEADER_KEYS
     if unknown:
         raise ValueError(f"the header has unknown keys: {', '.join(sorted(unknown))}")
+    if MAX_WINDOW in header:
+        check_int(f"the header's {MAX_WINDOW}", header[MAX_WINDOW], minimum=1)
     if not set(header.get(DECODING, {})) <= set(RULES):
         raise ValueError(f"the header's {DECODING}={header[DECODING]} must have no keys but {', '.join(RULES)}")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]

@@ -53,8 +53,8 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
         windows. This is the case if the map of a local tap may depend on the whole image, if the cells of a local tap
         are not equally spaced, or if a BatchNorm layer is in training mode.
     """
-    if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
-        return None  # in training mode, BatchNorm takes its statistics from the whole image
+    if trains_batch_norm(backbone):
+        return None
     margins = []
     for axis, period in enumerate(backbone.shift_period):
         taps = _regular(backbone, axis)
@@ -62,6 +62,16 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
             return None
         margins.append(math.ceil(max(sum(extent) + 2 * tap.stride for tap, extent in taps)) + period)
     return margins[0], margins[1]
+
+
+def trains_batch_norm(backbone: Backbone) -> bool:
+    """Return whether a BatchNorm layer is in training mode: it takes its statistics from the whole image."""
+    return any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules())
+
+
+def sees_parts(backbone: Backbone) -> bool:
+    """Return whether the maps of windows equal those of the whole image, if no BatchNorm layer is in training mode."""
+    return all(_regular(backbone, axis) is not None for axis in (0, 1))
 
 
 def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
@@ -229,26 +239,38 @@ class WindowedImages:
 
 @dataclass(frozen=True)
 class WholeImages:
-    """Images that a backbone processes at once, with the methods of `WindowedImages`.
+    """Images whose maps are computed at once, with the methods of `WindowedImages`.
 
     Attributes:
-        backbone: the backbone.
         seen: the images as the backbone sees them, after resizing and padding.
-        boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
+        compute: computes the map (B, C_l, h_l, w_l) of each tap of the whole images.
         locate: combines the map of each tap with the centres of its cells, as in `WindowedImages.located`.
     """
 
-    backbone: Backbone
     seen: SeenImages
-    boxes: Tensor
+    compute: Callable[[], Sequence[Tensor]]
     locate: Callable[[Sequence[Tensor]], list[FeatureMap]]
 
     def windows(self, within: Area | None = None) -> Iterator[ImageWindow]:
         """Yield one window with the maps of all taps, see `WindowedImages.windows`."""
-        height, width = self.seen.size
-        maps = self.locate(self.backbone(self.seen.crop(slice(0, height), slice(0, width)), self.boxes))
+        maps = self.locate(self.compute())
         area = within or (slice(0, self.seen.images.shape[-2]), slice(0, self.seen.images.shape[-1]))
         yield ImageWindow(*area, maps)
+
+
+def whole_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor) -> list[Tensor]:
+    """Compute the map (B, C_l, h_l, w_l) of each tap by one run of the backbone.
+
+    Args:
+        backbone: the backbone.
+        seen: the images as the backbone sees them.
+        boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
+
+    Returns:
+        The maps.
+    """
+    maps: list[Tensor] = backbone(seen.crop(slice(0, seen.size[0]), slice(0, seen.size[1])), boxes)
+    return maps
 
 
 class _Span(NamedTuple):

@@ -37,6 +37,8 @@ def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -
         The fingerprints of the data and of the backbone, and the settings of the extractor.
     """
     extraction = model.extractor(cfg, backbone, resize(cfg)).settings()
+    if "max_window_pixels" not in cfg:
+        extraction.pop("max_window_pixels", None)  # a stage that reads no images takes any store
     return {"data": images.fingerprint(), "cnn": backbone.fingerprint(), **extraction}
 
 

@@ -64,7 +64,10 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 
 
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
-    """Apply `max_window_pixels` and `compile`, which change the speed and memory of a segmenter, not the results."""
+    """Apply `max_window_pixels` and `compile`, which change the speed and memory of a segmenter, not the results.
+
+    The exception is a model with `window_overlap`: its results for large images depend on `max_window_pixels`.
+    """
     segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()

@@ -204,10 +204,10 @@ def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | Non
         resize: (height, width) in pixels to which images are resized for the backbone; None: no resizing.
 
     Returns:
-        An extractor with `alignment` and, if the stage uses it, `max_window_pixels` of the config.
+        An extractor with `alignment`, `window_overlap` and, if the stage uses it, `max_window_pixels` of the config.
     """
     limit = {"max_window_pixels": cfg.max_window_pixels} if "max_window_pixels" in cfg else {}
-    return HypercolumnExtractor(backbone, cfg.alignment, resize, **limit)
+    return HypercolumnExtractor(backbone, cfg.alignment, resize, **limit, window_overlap=cfg.window_overlap)
 
 
 def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:

@@ -86,6 +86,7 @@ PREDICT_SETTINGS = (
     PredictSetting("max_pixels", partial(check_int, minimum=1)),
     PredictSetting("frame_stride", partial(check_int, minimum=1)),
     PredictSetting("max_window_pixels", partial(check_int, minimum=1)),
+    PredictSetting("window_overlap"),  # `HypercolumnExtractor.set_window_overlap` checks it
     PredictSetting("batch_size", partial(check_int, minimum=1)),
     PredictSetting("num_workers", partial(check_int, minimum=0)),
     PredictSetting("precision", check_precision),

@@ -155,6 +155,7 @@ SETTINGS = (
     Setting("cnn.grad_checkpointing", TRAIN, NOTHING),
     Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
     Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
+    Setting("window_overlap", SAMPLED, FEATURES, optional(at_least(1)), neutral=None, column="window_overlap"),
     Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),
     Setting("compile", ON_MACHINE, NOTHING, check_bool),
     # Samples.

@@ -70,6 +70,8 @@ def predict(cfg: DictConfig) -> int:
         segmenter = Segmenter.load(model).to(device)
     segmenter.decoding = segmenter.override_decoding(decoding)
     configure_inference(segmenter, cfg)
+    if cfg.window_overlap is not None:
+        segmenter.extractor.set_window_overlap(cfg.window_overlap)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
@@ -83,7 +85,8 @@ def predict(cfg: DictConfig) -> int:
     for note in [] if truth is None else truth.notes:
         console.print(note, markup=False)
     changed_rules = {"decoding": decoding.settings()} if decoding.settings() else {}
-    settings = {"model": file_hash(model)[:16], **options.fingerprint(), **changed_rules}
+    extraction = segmenter.extractor.settings() if segmenter.extractor.window_overlap is not None else {}
+    settings = {"model": file_hash(model)[:16], **options.fingerprint(), **changed_rules, **extraction}
     with PredictionManifest(out, settings, options.output_settings(), cfg.overwrite) as manifest:
         manifest.check_sources(sources)
         _clear_tables(cfg, manifest, annotations)

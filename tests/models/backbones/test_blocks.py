@@ -101,7 +101,8 @@ def test_torchvision_maps_equal_its_blocks():
         maps = backbone(images)
         assert [tuple(cells.shape) for cells in backbone(backbone.pad(images[..., :50, :70]))] == [(1, 768, 4, 5)] * 2
     for ours, theirs in zip(maps, (expected[0], expected[2]), strict=True):
-        assert torch.equal(ours[0, :, 3, 5], theirs[0, 1 + 3 * 14 + 5])
+        # Another kernel computes attention, which needs less memory and rounds otherwise.
+        assert torch.allclose(ours[0, :, 3, 5], theirs[0, 1 + 3 * 14 + 5], atol=1e-5)
 
 
 def test_default_taps_are_quarters_of_the_blocks():

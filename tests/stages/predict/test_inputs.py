@@ -109,6 +109,8 @@ def test_image_that_disappeared_is_reported(photos, place, capsys):
         ("model=photos", r"model=photos is a folder without a model\.safetensors"),
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
         ("max_window_pixels=0", "max_window_pixels=0 must be a whole number of at least 1"),
+        ("window_overlap=16", "window_overlap=16 is an approximation that .* does not need"),
+        ("window_overlap=0", "window_overlap=0 must be a whole number of at least 1"),
         ("adaptive=yes", "adaptive=yes must be true or false"),
         ("adaptive_stride=5", "adaptive_stride=5 must be a power of two"),
         ("compile=maybe", "compile=maybe must be true or false"),

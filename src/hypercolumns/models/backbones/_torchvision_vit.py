@@ -1,5 +1,6 @@
 """torchvision's vision transformers, for images of any size and with the maps of their blocks."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -65,7 +66,8 @@ class TorchvisionTransformer(nn.Module):
         tokens = self.encoder.dropout(tokens + self._positions(patches.shape[2], patches.shape[3]))
         maps = []
         for number, block in enumerate(self.encoder.layers[: max(indices) + 1]):
-            tokens = checkpoint(block, tokens, use_reentrant=False) if self.grad_checkpointing else block(tokens)
+            run = functools.partial(_run_block, block)
+            tokens = checkpoint(run, tokens, use_reentrant=False) if self.grad_checkpointing else run(tokens)
             if number in indices:
                 kept = self.encoder.ln(tokens) if norm else tokens
                 maps.append(kept[:, 1:].transpose(1, 2).unflatten(2, (patches.shape[2], patches.shape[3])))
@@ -80,3 +82,25 @@ class TorchvisionTransformer(nn.Module):
         grid = embedding[:, 1:].transpose(1, 2).unflatten(2, (side, side))
         grid = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=True)
         return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _run_block(block: Any, tokens: Tensor) -> Tensor:
+    """Compute the output (B, tokens, C) of a block, as the block itself does, with less memory.
+
+    `nn.MultiheadAttention` makes a matrix of all pairs of tokens on a CPU. The fused operation does not.
+
+    Args:
+        block: torchvision's `EncoderBlock`.
+        tokens: (B, tokens, C).
+
+    Returns:
+        (B, tokens, C).
+    """
+    attention: nn.MultiheadAttention = block.self_attention
+    merged = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = merged.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    dropout = attention.dropout if attention.training else 0.0
+    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    tokens = tokens + block.dropout(attention.out_proj(attended.transpose(1, 2).flatten(2)))
+    added: Tensor = block.mlp(block.ln_2(tokens))
+    return tokens + added

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import full_image_box
+from hypercolumns.coordinates import ImageSize, full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_bool, check_int, check_number, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
@@ -19,6 +19,7 @@ from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones._training import check_drop_path, use_grad_checkpointing
 from hypercolumns.models.backbones.context import check_context, split_taps
+from hypercolumns.models.backbones.peak_memory import peak_bytes
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
 
@@ -230,17 +231,41 @@ class Backbone(nn.Module):
             One map (B, C_l, h_l, w_l) for each of `taps`, in the same order. Maps of convolutional layers have the
             memory format channels_last.
         """
-        local = self.local_maps(images)
-        return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
+        return self.with_context(self.layer_maps(images), (images.shape[2], images.shape[3]), boxes)
+
+    def with_context(self, layers: Sequence[Tensor], size: ImageSize, boxes: Tensor | None = None) -> list[Tensor]:
+        """Add the maps of the context taps to the maps of the taps on modules.
+
+        Args:
+            layers: the maps of the taps on modules, for the whole images.
+            size: (height, width) of the images in pixels.
+            boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
+
+        Returns:
+            The maps of all `taps`, in the same order.
+        """
+        return [*layers, *self._local_contexts(layers[-1], size), *self.global_maps(layers[-1], size, boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
 
         Args:
-            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
+            images: see `layer_maps`.
 
         Returns:
             One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
+        """
+        maps = self.layer_maps(images)
+        return [*maps, *self._local_contexts(maps[-1], (images.shape[2], images.shape[3]))]
+
+    def layer_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the taps on modules of the network.
+
+        Args:
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
+
+        Returns:
+            One map (B, C_l, h_l, w_l) for each of `tap_modules`.
 
         Raises:
             HypercolumnsError: if the images have another number of channels.
@@ -251,11 +276,14 @@ class Backbone(nn.Module):
                 f"give the channels that the model was trained on, in the same order"
             )
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        size = (images.shape[2], images.shape[3])
         maps = run_body(functools.partial(self._reader, self.body), self.tap_modules, (images - mean) / std)
-        self._check_maps(maps, *size)
+        self._check_maps(maps, images.shape[2], images.shape[3])
+        return maps
+
+    def _local_contexts(self, deepest: Tensor, size: ImageSize) -> list[Tensor]:
+        """Compute the maps of the context taps that are not global, from the deepest map of images of a size."""
         box = full_image_box(size)
-        return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
+        return [context(deepest, size, box) for context in self.contexts if not context.is_global]
 
     def deepest(self, local: Sequence[T]) -> T:
         """Return the item of the deepest map from a list with one item for each local tap.
@@ -320,6 +348,36 @@ class Backbone(nn.Module):
         """Return the size (h_l, w_l) of each tap's map for an image of `height` x `width` pixels."""
         layers = self._layer_sizes(height, width)
         return [*layers, *(context.size(layers[-1]) for context in self.contexts)]
+
+    def peak_bytes(self, count: int, height: int, width: int) -> int:
+        """Estimate the peak memory of `local_maps` without computing anything, see `peak_memory`.
+
+        The memory of the weights does not count. If autograd is on and a layer is trained, the tensors that are kept
+        for the backward pass do count, but not those that the backward pass makes. Under autocast, the result is that
+        of tensors of half the size: a lower bound, because some operations keep their precision.
+
+        Args:
+            count: the number of images.
+            height: the height of the images in pixels; the network accepts it.
+            width: the width of the images in pixels; the network accepts it.
+
+        Returns:
+            A number of bytes.
+        """
+        trained = {name for name, parameter in self.body.named_parameters() if parameter.requires_grad}
+        skeleton = self._skeleton
+        if trained and torch.is_grad_enabled():
+            skeleton = without_values(self.body)
+            for name, parameter in skeleton.named_parameters():
+                parameter.requires_grad_(name in trained)
+        read, scale = _readers.quiet(self._reader, skeleton), torch.ones(1, device="meta")
+
+        def run() -> object:
+            images = torch.empty(count, self.input_channels, height, width, device="meta")
+            return run_body(read, self.tap_modules, (images - scale) / scale)
+
+        peak = peak_bytes(run, [*skeleton.parameters(), *skeleton.buffers()])
+        return peak // 2 if torch.is_autocast_enabled(self.device.type) else peak
 
     def train(self, mode: bool = True) -> "Backbone":
         """Put the backbone into training mode or, if `mode` is false, into evaluation mode.

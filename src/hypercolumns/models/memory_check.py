@@ -1,0 +1,71 @@
+"""Say how much memory a backbone takes for an image that it must see whole, and refuse images that do not fit."""
+
+import warnings
+
+from hypercolumns.coordinates import ImageSize
+from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.overlapping_windows import check_window_overlap
+from hypercolumns.models.windows import sees_parts
+from hypercolumns.runtime.free_memory import free_bytes
+
+STEPS = 6  # of the search for a size that fits
+OVERLAP = 64  # pixels; the `window_overlap` that messages recommend
+GB = 1e9
+
+
+def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
+    """Warn that a backbone processes large images at once, and say how much memory this takes.
+
+    The memory is an estimate, see `Backbone.peak_bytes`. It does not include what the classifier takes.
+
+    Args:
+        backbone: the backbone.
+        count: the number of images.
+        size: (height, width) in pixels of the images as the backbone sees them, after resizing and padding.
+
+    Raises:
+        HypercolumnsError: if less memory is free. The backbone has not allocated anything then.
+    """
+    needed, free = backbone.peak_bytes(count, *size), free_bytes(backbone.device)
+    images = "an image" if count == 1 else f"{count} images"
+    if free is not None and needed > free:
+        fits = _fitting_size(backbone, count, size, free)
+        resize = "" if fits is None else f"set resize=[{fits[0]},{fits[1]}], which fits; or "
+        raise HypercolumnsError(
+            f"network={backbone.network} takes about {needed / GB:.2g} GB of memory for {images} of "
+            f"{size[1]}x{size[0]} pixels, which it can't process in windows, but {free / GB:.2g} GB are free; "
+            f"{resize}{_remedy(backbone)}"
+        )
+    warnings.warn(
+        f"network={backbone.network} can't process {images} of {size[1]}x{size[0]} pixels in windows, because its maps "
+        f"depend on the whole image or on much of it; this takes about {needed / GB:.2g} GB of memory, which grows "
+        f"with the image's size: if memory runs out, set resize; or {_remedy(backbone)}",
+        stacklevel=4,
+    )
+
+
+def _remedy(backbone: Backbone) -> str:
+    """Say what takes less memory than whole images and does not resize them."""
+    if sees_parts(backbone):
+        return "set trainable to a value that trains no BatchNorm layer"
+    try:
+        check_window_overlap(backbone, OVERLAP)
+    except ArgumentError:
+        return "choose another network"
+    return f"set window_overlap={OVERLAP}, which cuts images into windows approximately; or choose another network"
+
+
+def _fitting_size(backbone: Backbone, count: int, size: ImageSize, free: int) -> ImageSize | None:
+    """Return a smaller size of the same shape whose images fit into `free` bytes; None if none was found."""
+    if backbone.fixed_size is not None:
+        return None
+    fits, too_large, found = 0.0, 1.0, None
+    for _ in range(STEPS):
+        factor = (fits + too_large) / 2
+        smaller = backbone.padded_size(*(max(round(side * factor), 1) for side in size))
+        if backbone.peak_bytes(count, *smaller) <= free:
+            fits, found = factor, smaller
+        else:
+            too_large = factor
+    return found
