@@ -226,7 +226,7 @@ def test_words_of_the_tracer_are_not_quoted(segmenter, error, tmp_path, monkeypa
         raise error
 
     monkeypatch.setattr(torch.export, "export", fail)
-    reason = r"\(its layers compute with the size of the images, or with their number, as with a fixed number\)"
+    reason = r"\(what its layers do depends on the size of the images, or on their number\)"
     message = (
         rf"can't be exported {reason}; set export_size=\[height,width\] to export it for images of one size, or try"
     )

@@ -4,6 +4,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.export import export_onnx, export_torch
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
@@ -71,3 +72,16 @@ def test_onnx_file_equals_model(network, taps, tmp_path):
         return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
     assert largest_difference(segmenter, run) < 1e-4
+
+
+@pytest.mark.slow
+def test_windows_of_swin_need_one_size(tmp_path):
+    segmenter, path = make_segmenter("timm/swin_tiny_patch4_window7_224", ["layers.0", "layers.1"]), tmp_path / "model"
+    with pytest.raises(HypercolumnsError, match=r"what its layers do depends on .*; set export_size=\[height,width\]"):
+        export_torch(segmenter, path, "float", "logits")
+    assert not path.exists()
+    export_torch(segmenter, path, "float", "logits", size=(45, 70))
+    images = torch.rand(3, 3, 45, 70, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected, actual = segmenter(images), torch.export.load(path).module()(images)
+    assert (actual - expected).abs().max() < 1e-4 * (expected.max() - expected.min())

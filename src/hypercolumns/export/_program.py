@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as _sizes
 from torch.utils._sympy.value_ranges import ValueRanges
@@ -28,7 +28,10 @@ CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1), (3, 149, 203))
 MAX_DIFFERENCE = 1e-4  # largest allowed difference of the logits, divided by the range of the model's logits
 MIN_AGREEMENT = 0.999  # smallest allowed fraction of pixels with equal labels
 ONE_SIZE = "set export_size=[height,width] to export it for images of one size, or "
-SIZE_REASON = "its layers compute with the size of the images, or with their number, as with a fixed number"
+SIZE_REASON = "what its layers do depends on the size of the images, or on their number"
+# The maximum number of operations in the formula of a map's side. torch needs minutes for each step with longer ones,
+# such as the number of Swin's windows, a product of quotients that are rounded up.
+MAX_FORMULA = 64
 # Matches torch's errors for code that needs the value of a symbolic size.
 TRACING_TERMS = r"Proxy\(|Sym(Int|Float|Bool|Node)|[Gg]uard|Constraint|[Dd]ynamic|symbolic|specializ|\b[su]\d+\b"
 
@@ -91,7 +94,7 @@ def make_program(
     variable = {0: free, 2: free, 3: free} if size is None else {0: free}
     any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treats a size of 1 like other sizes
     try:
-        with torch.no_grad(), any_size, quiet():
+        with torch.no_grad(), any_size, quiet(), _short_formulas(graph.backbone.body):
             program = torch.export.export(graph, (example,), dynamic_shapes=(variable,))
     except Exception as error:  # torch and the network can raise any type of error
         reason = _reason(error)
@@ -176,6 +179,23 @@ def _run(run: Callable[[Tensor], Tensor], images: Tensor, path: str | Path, size
             f"{path} was not written: the exported program fails on {count} images of {width}x{height} pixels "
             f"({_reason(error)}); {'' if size else ONE_SIZE}use the model without exporting it"
         ) from error
+
+
+@contextlib.contextmanager
+def _short_formulas(network: nn.Module) -> Iterator[None]:
+    """Raise an error inside a `with` block when a layer's output has a side whose formula exceeds `MAX_FORMULA`."""
+
+    def check(_layer: nn.Module, _inputs: object, output: object) -> None:
+        sides = output.shape if isinstance(output, Tensor) else ()
+        if any(isinstance(side, torch.SymInt) and side.node.expr.count_ops() > MAX_FORMULA for side in sides):
+            raise RuntimeError("a symbolic size has too long a formula")
+
+    hooks = [layer.register_forward_hook(check) for layer in network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _reason(error: Exception) -> str:
