@@ -213,6 +213,70 @@ def test_missing_package_error_names_the_extra(segmenter, package, tmp_path, mon
         export_onnx(segmenter, tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Could not guard on data-dependent expression Eq(u0, 1)"),
+        TypeError("Proxy(add_1) can't be converted to a number\nFrom the code of the network"),
+        AssertionError(),
+    ],
+)
+def test_words_of_the_tracer_are_not_quoted(segmenter, error, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    reason = r"\(what its layers do depends on the size of the images, or on their number\)"
+    message = (
+        rf"can't be exported {reason}; set export_size=\[height,width\] to export it for images of one size, or try"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        export_torch(segmenter, tmp_path / "model.pt2")
+    with pytest.raises(HypercolumnsError, match=rf"can't be exported {reason}; try other taps or another network$"):
+        export_torch(segmenter, tmp_path / "model.pt2", size=(30, 40))
+
+
+def test_difference_at_larger_images_is_found():
+    """Pooling to a number of cells that depends on the size, for example, is exported with the number of the trace."""
+    segmenter = MODELS["linear"]()
+
+    def run(images):
+        logits = segmenter(images)
+        return logits if images.shape[2] <= 100 else logits.flip(1)
+
+    with pytest.raises(HypercolumnsError, match=r"model\.pt2 was not written: .*; set export_size=\[height,width\]"):
+        torch_export.check_agreement(segmenter, run, "uint8", "logits", "model.pt2")
+    assert torch_export.check_agreement(segmenter, run, "uint8", "logits", "model.pt2", (100, 40)).logits == 0
+
+
+def test_file_that_fails_at_a_size_is_refused():
+    def run(_):
+        raise RuntimeError("shapes do not match\nat node 7")
+
+    message = (
+        r"^model\.onnx was not written: the exported program fails on 2 images of 83x61 pixels \(shapes do not match\)"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        onnx.check_agreement(MODELS["linear"](), run, "uint8", "logits", "model.onnx")
+
+
+@pytest.mark.parametrize("format", ["torch", slow("onnx")])
+def test_file_for_one_size_equals_model(format, tmp_path):
+    path, segmenter = tmp_path / "model", MODELS["linear"]()
+    WRITERS[format](segmenter, path, output="logits", size=[21, 34])
+    run, images = load(path, format), torch.randint(0, 256, (4, 3, 21, 34), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(run(images), segmenter(images))
+    if format == "onnx":
+        assert onnxruntime.InferenceSession(path).get_inputs()[0].shape == ["batch", 3, 21, 34]
+
+
+@pytest.mark.parametrize("size", [[21], 21, [0, 5], "21x34"])
+def test_size_that_is_none_is_refused(segmenter, size, tmp_path):
+    with pytest.raises(HypercolumnsError, match=r"^size=.* must be \[height,width\] in pixels, or null"):
+        export_torch(segmenter, tmp_path / "model.pt2", size=size)
+
+
 @pytest.mark.parametrize(("format", "name"), [("onnx", "model.onnx"), slow("torch", "model.pt2")])
 def test_export_page_runs_without_this_package(exported, format, name, tmp_path):
     """Run the code block of docs/export.md as it is printed, where importing the project fails."""

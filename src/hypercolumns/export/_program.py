@@ -2,18 +2,20 @@
 
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as _sizes
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.coordinates import ImageSize
+from hypercolumns.errors import MAX_REASON, ArgumentError, HypercolumnsError, is_int
 from hypercolumns.export.graph import ExportableSegmenter, OutputKind
 from hypercolumns.models.segmenter import Segmenter
 
@@ -21,9 +23,17 @@ InputKind = Literal["uint8", "float"]
 
 # Each size is (number of images, height, width).
 TRACED_SIZE = (2, 75, 98)  # large enough that no map of a network has only one cell
-CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # some are below the minimum size of networks, to check padding
+# Some are below the minimum size of networks, to check padding; one is larger than the traced size along both axes.
+CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1), (3, 149, 203))
 MAX_DIFFERENCE = 1e-4  # largest allowed difference of the logits, divided by the range of the model's logits
 MIN_AGREEMENT = 0.999  # smallest allowed fraction of pixels with equal labels
+ONE_SIZE = "set export_size=[height,width] to export it for images of one size, or "
+SIZE_REASON = "what its layers do depends on the size of the images, or on their number"
+# The maximum number of operations in the formula of a map's side. torch needs minutes for each step with longer ones,
+# such as the number of Swin's windows, a product of quotients that are rounded up.
+MAX_FORMULA = 64
+# Matches torch's errors for code that needs the value of a symbolic size.
+TRACING_TERMS = r"Proxy\(|Sym(Int|Float|Bool|Node)|[Gg]uard|Constraint|[Dd]ynamic|symbolic|specializ|\b[su]\d+\b"
 
 
 class Agreement(NamedTuple):
@@ -50,39 +60,47 @@ def metadata(segmenter: Segmenter) -> dict[str, str]:
     return texts | ({"decoding": json.dumps(rules)} if rules else {})
 
 
-def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> ExportedProgram:
-    """Trace a segmenter with torch.export. The program accepts any batch size and any image size.
+def make_program(
+    segmenter: Segmenter, input: InputKind, output: OutputKind, size: ImageSize | None = None
+) -> ExportedProgram:
+    """Trace a segmenter with torch.export. The program accepts any batch size and, without `size`, any image size.
 
     Args:
         segmenter: the model. The function traces a copy, so the model does not change.
         input: the type of the images that the program takes, "uint8" or "float" in [0, 1].
         output: what the program returns, "labels" or "logits".
+        size: the (height, width) in pixels of all images that the program takes; None: any size.
 
     Returns:
         A program on the CPU that takes images (B, N, H, W), with N = `backbone.input_channels`. B, H and W can be any
-        integers of at least 1. The program returns labels (B, H, W) uint8 or logits (B, classes, H, W) float32.
+        integers of at least 1, or (H, W) is `size`. The program returns labels (B, H, W) uint8 or logits
+        (B, classes, H, W) float32.
 
     Raises:
-        ArgumentError: if `input` or `output` is unknown.
+        ArgumentError: if `input`, `output` or `size` is invalid.
         HypercolumnsError: if the network or one of its taps can't be exported.
     """
     for name, value, known in (("input", input, InputKind), ("output", output, OutputKind)):
         if value not in get_args(known):
             raise ArgumentError(f"{name}={value} is not known; choose one of {', '.join(get_args(known))}")
+    sides = size if isinstance(size, list | tuple) else ()
+    if size is not None and not (len(sides) == 2 and all(is_int(side, minimum=1) for side in sides)):
+        raise ArgumentError(f"size={size} must be [height,width] in pixels, or null")
     graph = ExportableSegmenter(segmenter, output)
-    images, height, width = TRACED_SIZE
+    images, height, width = TRACED_SIZE if size is None else (TRACED_SIZE[0], *size)
     channels = segmenter.backbone.input_channels
     example = torch.zeros(images, channels, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
+    variable = {0: free, 2: free, 3: free} if size is None else {0: free}
     any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treats a size of 1 like other sizes
     try:
-        with torch.no_grad(), any_size, quiet():
-            program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
+        with torch.no_grad(), any_size, quiet(), _short_formulas(graph.backbone.body):
+            program = torch.export.export(graph, (example,), dynamic_shapes=(variable,))
     except Exception as error:  # torch and the network can raise any type of error
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = _reason(error)
         raise HypercolumnsError(
-            f"{segmenter.backbone.network} with the taps of this model can't be exported ({reason}); try other taps or "
-            f"another network"
+            f"{segmenter.backbone.network} with the taps of this model can't be exported ({reason}); "
+            f"{ONE_SIZE if reason == SIZE_REASON and size is None else ''}try other taps or another network"
         ) from error
     # Tracing has recorded guards: conditions that the sizes of the images must meet. They only concern how torch lays
     # out maps in memory. The results of the graph do not depend on this layout, so the guards are removed.
@@ -99,6 +117,7 @@ def check_agreement(
     input: InputKind,
     output: OutputKind,
     path: str | Path,
+    size: ImageSize | None = None,
 ) -> Agreement:
     """Compare an exported file with its segmenter on images of noise.
 
@@ -108,13 +127,14 @@ def check_agreement(
         input: the type of the images that `run` takes, "uint8" or "float" in [0, 1].
         output: what `run` returns, "labels" or "logits".
         path: the path of the file, for the error message.
+        size: the (height, width) in pixels of all images that `run` takes; None: any size.
 
     Returns:
         The agreement of the file with the segmenter.
 
     Raises:
-        HypercolumnsError: if `Agreement.labels` is below `MIN_AGREEMENT`, or if `Agreement.logits` is above
-            `MAX_DIFFERENCE` or NaN.
+        HypercolumnsError: if `run` fails, if `Agreement.labels` is below `MIN_AGREEMENT`, or if `Agreement.logits` is
+            above `MAX_DIFFERENCE` or NaN.
     """
     generator = torch.Generator().manual_seed(0)
     device, channels = segmenter.backbone.device, segmenter.backbone.input_channels
@@ -124,10 +144,10 @@ def check_agreement(
     mode = segmenter.training
     segmenter.eval()
     try:
-        for count, *size in CHECKED_SIZES:
-            images = torch.randint(0, 256, (count, channels, *size), generator=generator, dtype=torch.uint8)
+        for count, *sides in CHECKED_SIZES if size is None else ((1, *size), (3, *size)):
+            images = torch.randint(0, 256, (count, channels, *sides), generator=generator, dtype=torch.uint8)
             with torch.inference_mode():
-                exported = run(images if input == "uint8" else images / 255)
+                exported = _run(run, images if input == "uint8" else images / 255, path, size)
                 logits = segmenter(images.to(device)).float().cpu()
             labels = exported.long() if output == "labels" else exported.argmax(1)
             same, total = same + int((labels == logits.argmax(1)).sum()), total + labels.numel()
@@ -143,9 +163,47 @@ def check_agreement(
         logits = "" if difference is None else f", logits that differ by up to {difference:.2g} of their range"
         raise HypercolumnsError(
             f"{path} was not written: the exported program does not agree with the model "
-            f"({agreement.labels:.2%} equal labels{logits}); use the model without exporting it"
+            f"({agreement.labels:.2%} equal labels{logits}); {'' if size else ONE_SIZE}use the model without "
+            f"exporting it"
         )
     return agreement
+
+
+def _run(run: Callable[[Tensor], Tensor], images: Tensor, path: str | Path, size: ImageSize | None) -> Tensor:
+    """Run an exported file on images of noise, see `check_agreement`."""
+    try:
+        return run(images)
+    except Exception as error:  # the runtimes raise many types of errors
+        count, _, height, width = images.shape
+        raise HypercolumnsError(
+            f"{path} was not written: the exported program fails on {count} images of {width}x{height} pixels "
+            f"({_reason(error)}); {'' if size else ONE_SIZE}use the model without exporting it"
+        ) from error
+
+
+@contextlib.contextmanager
+def _short_formulas(network: nn.Module) -> Iterator[None]:
+    """Raise an error inside a `with` block when a layer's output has a side whose formula exceeds `MAX_FORMULA`."""
+
+    def check(_layer: nn.Module, _inputs: object, output: object) -> None:
+        sides = output.shape if isinstance(output, Tensor) else ()
+        if any(isinstance(side, torch.SymInt) and side.node.expr.count_ops() > MAX_FORMULA for side in sides):
+            raise RuntimeError("a symbolic size has too long a formula")
+
+    hooks = [layer.register_forward_hook(check) for layer in network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _reason(error: Exception) -> str:
+    """Describe an error of torch in one line. Its words about symbols and guards are of no use to a reader."""
+    first_line = str(error).strip().partition("\n")[0]
+    if not first_line or re.search(TRACING_TERMS, f"{type(error).__name__} {first_line}"):
+        return SIZE_REASON
+    return first_line if len(first_line) <= MAX_REASON else f"{first_line[:MAX_REASON]} ..."
 
 
 @contextlib.contextmanager

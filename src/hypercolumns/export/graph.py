@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.export.substitutes import substitute_layers
 from hypercolumns.models.alignment import ratio
 from hypercolumns.models.backbones import as_float
 from hypercolumns.models.engine.scan import TapGroup, scan_rows
@@ -51,6 +52,7 @@ class ExportableSegmenter(nn.Module):
         extractor = copy.deepcopy(segmenter.extractor).cpu()
         self._extractor = (extractor,)  # nn.Module registers no module in a tuple; the next line registers the backbone
         self.backbone = extractor.backbone
+        substitute_layers(self.backbone.body)
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
         self.groups = _groups(extractor)

@@ -80,6 +80,7 @@ PREDICT_SETTINGS = (
     PredictSetting("export"),
     PredictSetting("export_input"),
     PredictSetting("export_output"),
+    PredictSetting("export_size"),
     PredictSetting("range"),
     PredictSetting("channels"),
     PredictSetting("page"),

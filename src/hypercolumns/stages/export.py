@@ -8,6 +8,7 @@ from hypercolumns.export.torch_export import export_torch
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime.progress import console
+from hypercolumns.settings.compose import plain
 
 FORMATS = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
 
@@ -30,7 +31,7 @@ def export(cfg: DictConfig) -> None:
     with setting_prefix("model="):
         segmenter = Segmenter.load(expand_path("model", cfg.model))
     with setting_prefix("export_"):
-        agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
+        agreement = write(segmenter, path, cfg.export_input, cfg.export_output, plain(cfg.export_size))
     console.print(
         f"{path}: {agreement.labels:.2%} of the labels agree with those of the original model, on images of noise",
         markup=False,

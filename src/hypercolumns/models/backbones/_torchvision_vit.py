@@ -62,7 +62,10 @@ class TorchvisionTransformer(nn.Module):
             Maps (B, C, H / p, W / p).
         """
         patches = self.conv_proj(images)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        # `len(images)` would fix the number of images in an export.
+        tokens = torch.cat(
+            [self.class_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1
+        )
         tokens = self.encoder.dropout(tokens + self._positions(patches.shape[2], patches.shape[3]))
         maps = []
         for number, block in enumerate(self.encoder.layers[: max(indices) + 1]):
