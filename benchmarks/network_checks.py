@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from common import difference
 from network_centres import centre_distances
 from network_reference import Reference
@@ -88,7 +89,11 @@ def _maps_error(backbone: Backbone, reference: Reference, images: Tensor) -> flo
     rows, columns = (
         torch.arange(side).clamp(max=given - 1) for side, given in zip(view.seen.size, images.shape[2:], strict=True)
     )
-    expected = reference.maps(images[:, :, rows][:, :, :, columns])
+    if backbone.fixed_size is None:
+        shown = images[:, :, rows][:, :, :, columns]
+    else:
+        shown = F.interpolate(images, backbone.fixed_size, mode="bilinear", antialias=True)
+    expected = reference.maps(shown)
     if expected is None:
         raise LookupError(f"image of {height}x{width} pixels; {' | '.join(reference.failures)[:300]}")
     (window,) = view.windows()
@@ -177,8 +182,12 @@ def check_dense(backbone: Backbone) -> Result:
         segmenter.to(dtype)  # type: ignore[arg-type]
         view = segmenter.extractor.view(inputs)
         (window,) = view.windows()
+        scales = dict(zip(("row_centres", "column_centres"), view.seen.scales, strict=True))
         values = [tap_map.values for tap_map in window.maps]
-        maps = alignment.locate_maps(backbone.taps, values, view.seen.size, "exact")
+        maps = [
+            tap_map._replace(**{name: (getattr(tap_map, name) + 0.5) / scale - 0.5 for name, scale in scales.items()})
+            for tap_map in alignment.locate_maps(backbone.taps, values, view.seen.size, "exact")
+        ]
         vectors = alignment.dense(maps, rows, columns).flatten(2).transpose(1, 2)
         grid = torch.cartesian_prod(rows.double(), columns.double())[None]
         where = normalised_coordinates(grid[..., 0], grid[..., 1], full_image_box((height, width)))

@@ -115,8 +115,8 @@ class Reference:
     def _build(self, options: Mapping[str, Any]) -> nn.Module:
         network = timm.create_model(self.name, features_only=True, **options).eval()
         info: Any = network.feature_info
-        if not set(self.taps) <= set(info.module_name()):
-            every = [entry["module"] for entry in info.info]
+        if not set(self.taps) <= set(_numbered(info.module_name())):
+            every = _numbered([entry["module"] for entry in info.info])
             indices = [every.index(tap) for tap in self.taps]
             network = timm.create_model(self.name, features_only=True, out_indices=indices, **options).eval()
         load(network, self.state)
@@ -126,7 +126,7 @@ class Reference:
         return network.requires_grad_(False)
 
     def _chosen(self, network: Any, outputs: Sequence[Tensor]) -> list[Tensor]:
-        names, widths = network.feature_info.module_name(), network.feature_info.channels()
+        names, widths = _numbered(network.feature_info.module_name()), network.feature_info.channels()
         by_name = dict(zip(names, zip(outputs, widths, strict=True), strict=True))
         maps = []
         for tap in self.taps:
@@ -134,6 +134,11 @@ class Reference:
             last = values.shape[-1] == channels != values.shape[1]  # (B, h, w, C)
             maps.append(values.permute(0, 3, 1, 2) if last else values)
         return maps
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names with -2, -3 and so on at the end of repeated ones."""
+    return [f"{name}-{count}" if (count := names[: n + 1].count(name)) > 1 else name for n, name in enumerate(names)]
 
 
 def _options(height: int, width: int) -> Iterator[dict[str, Any]]:

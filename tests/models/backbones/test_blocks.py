@@ -235,3 +235,21 @@ def test_layer_groups_of_swin_are_its_stages():
     names = {id(values): name for name, values in backbone.body.named_parameters()}
     places = [{".".join(names[id(values)].split(".")[:2]) for values in group} for group in backbone.layer_groups()]
     assert places == [{"patch_embed.proj", "patch_embed.norm"}, {"layers.0"}, {"layers.1"}, {"layers.2"}]
+
+
+def test_taps_are_the_maps_that_timm_lists():
+    """The module of a stage of EfficientViM ends in a layer that halves the map; timm's map is the one before."""
+    backbone = build("efficientvim_m1")
+    assert [(tap.channels, tap.axes[0].stride) for tap in backbone.taps] == [(128, 16), (192, 32), (320, 64)]
+
+
+def test_maps_of_one_path_have_names_of_their_own():
+    """timm gives the maps of both branches of CrossViT the same path."""
+    backbone = build("crossvit_tiny_240", ["blocks.2", "blocks.2-2"])
+    images = torch.rand(1, 3, 60, 70)
+    reference = timm.create_model("crossvit_tiny_240", features_only=True).eval()
+    reference.load_state_dict({f"model.{name}": values for name, values in backbone.body.state_dict().items()})
+    with torch.no_grad():
+        maps, expected = backbone(images), reference((images - backbone.mean) / backbone.std)
+    assert [tuple(cells.shape) for cells in maps] == [(1, 96, 20, 20), (1, 192, 14, 14)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps, expected, strict=True))

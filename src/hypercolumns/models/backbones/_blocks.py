@@ -20,14 +20,28 @@ MAX_DEFAULT_TAPS = 6  # a network with more maps of one stride, such as a plain 
 
 
 def block_names(network: nn.Module) -> list[str]:
-    """Return the paths of the modules whose outputs `forward_intermediates` returns, from shallow to deep.
+    """Return the names of the maps that `forward_intermediates` returns, from shallow to deep.
 
-    The list is empty for networks without this method.
+    They are the paths of modules. If timm gives several maps the same path, the second one ends in -2, and so on. The
+    list is empty for networks without this method.
     """
+    return [*listed_maps(network)]
+
+
+def listed_maps(network: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return the channels and the stride in pixels that timm states of each map, by the names of `block_names`."""
     infos = getattr(network, "feature_info", None)
     if not hasattr(network, "forward_intermediates") or not isinstance(infos, Sequence):
-        return []
-    return [str(info["module"]) for info in infos]
+        return {}
+    maps: dict[str, tuple[int, int]] = {}
+    for info in infos:
+        name = path = str(info["module"])
+        count = 1
+        while name in maps:
+            count += 1
+            name = f"{path}-{count}"
+        maps[name] = info["num_chs"], info["reduction"]
+    return maps
 
 
 def default_blocks(network: nn.Module) -> list[str]:
@@ -61,9 +75,9 @@ def plain_patch(network: nn.Module) -> int | None:
     return patch if _strides(network) == {patch} else None
 
 
-def _strides(network: Any) -> set[int]:
+def _strides(network: nn.Module) -> set[int]:
     """Return the strides of the maps of all blocks, in pixels."""
-    return {info["reduction"] for info in network.feature_info}
+    return {stride for _, stride in listed_maps(network).values()}
 
 
 def is_columnar(network: nn.Module) -> bool:

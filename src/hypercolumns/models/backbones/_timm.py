@@ -64,6 +64,8 @@ def default_taps(model: str) -> list[str]:
             return default_blocks(network)
         try:
             taps: list[str] = _create(model, features_only=True).feature_info.module_name()
+            if len(set(taps)) < len(taps):
+                return default_blocks(network)  # several maps have one path
             for tap in set(taps) - set(block_names(network)):
                 network.get_submodule(tap)
         except Exception as error:  # timm raises many kinds of errors for a model without feature maps
