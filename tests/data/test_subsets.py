@@ -91,7 +91,7 @@ def test_each_fold_has_its_own_samples_and_model(tmp_path, monkeypatch):
     run("pretrain", *settings, "data.val_group=1")
     metrics = json.loads((tmp_path / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())
     assert metrics["evaluated"]["val_group"] == "1"
-    with pytest.raises(HypercolumnsError, match=r"no store of samples .* fits this command .*data\.train is"):
+    with pytest.raises(HypercolumnsError, match=r"fits this command .*data\.val_group is 1, this command has 2"):
         run("pretrain", *settings, "data.val_group=2")
 
 

@@ -201,7 +201,9 @@ class TestModelFile:
         monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: pytest.fail("download"))
         Segmenter.load(path)
         # The builder of this network downloads weights for its backbone by default.
-        self.rewrite(path, lambda h, t: h["backbone"].update(network="fcn_resnet50", taps=[["backbone.relu"]]))
+        self.rewrite(
+            path, lambda h, t: h["backbone"].update(network="fcn_resnet50", taps=[["backbone.relu"]], info=None)
+        )
         with pytest.raises(HypercolumnsError, match="tensors are missing"):
             Segmenter.load(path)
 

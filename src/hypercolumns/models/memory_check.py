@@ -31,7 +31,7 @@ def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
     images = "an image" if count == 1 else f"{count} images"
     if free is not None and needed > free:
         fits = _fitting_size(backbone, count, size, free)
-        resize = "" if fits is None else f"set resize=[{fits[0]},{fits[1]}], which fits; or "
+        resize = "" if fits is None else f"train a model with resize=[{fits[0]},{fits[1]}], which fits; or "
         raise HypercolumnsError(
             f"network={backbone.network} takes about {needed / GB:.2g} GB of memory for {images} of "
             f"{size[1]}x{size[0]} pixels, which it can't process in windows, but {free / GB:.2g} GB are free; "
@@ -40,7 +40,7 @@ def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
     warnings.warn(
         f"network={backbone.network} can't process {images} of {size[1]}x{size[0]} pixels in windows, because its maps "
         f"depend on the whole image or on much of it; this takes about {needed / GB:.2g} GB of memory, which grows "
-        f"with the image's size: if memory runs out, set resize; or {_remedy(backbone)}",
+        f"with the image's size: if memory runs out, train a model with resize=, or {_remedy(backbone)}",
         stacklevel=4,
     )
 

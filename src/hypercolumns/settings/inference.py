@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from PIL import Image
+from torch.fx import GraphModule
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.models.segmenter import Segmenter
@@ -66,10 +67,19 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Apply `max_window_pixels` and `compile`, which change the speed and memory of a segmenter, not the results.
 
-    The exception is a model with `window_overlap`: its results for large images depend on `max_window_pixels`.
+    A model with `window_overlap` keeps its own `max_window_pixels`, because its results for large images depend on it.
+
+    Raises:
+        HypercolumnsError: if the network can't be compiled.
     """
-    segmenter.extractor.max_window_pixels = cfg.max_window_pixels
+    if segmenter.extractor.window_overlap is None:
+        segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
+        if not isinstance(segmenter.backbone.body, GraphModule):
+            raise HypercolumnsError(
+                f"compile=true has no effect on {segmenter.backbone.network}, which is read by its blocks; set "
+                f"compile=false"
+            )
         segmenter.backbone.body.compile()
 
 

@@ -1,5 +1,6 @@
 """Build backbones, classifiers, samplers and segmenters from a config."""
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,7 +15,7 @@ from hypercolumns.models.backbones.context import split_taps
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.taps import RegularGrid
+from hypercolumns.models.taps import CellGrid, RegularGrid
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler
@@ -24,6 +25,7 @@ from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.named_model import NamedModel, copy_backbone, weights_model
 
+MAX_UNTOLD_MULTIPLE = 32  # pixels: a larger multiple is reported
 MIN_SPREAD = 0.25  # in strides of the map: a larger `Tap.path_spread` is reported
 
 
@@ -63,18 +65,41 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
 
 
 def _say_what_is_meant(cfg: DictConfig, network: Backbone) -> None:
-    """Print where the network leaves open what a setting means: the size of images, and the centres of cells."""
+    """Print where the network leaves open what a setting means: the size of images, and the centres of cells.
+
+    Raises:
+        HypercolumnsError: if the network takes one size, and stage train would crop or scale images.
+    """
+    augment = cfg.get("augment")
     if network.fixed_size is not None:
         height, width = network.fixed_size
+        if augment and (augment.crop is not None or augment.scale is not None):
+            raise HypercolumnsError(
+                f"augment.crop and augment.scale do not fit {network.network}, which takes images of {width}x{height} "
+                f"only: parts of images would be stretched in training, and whole images squeezed afterwards; set "
+                f"resize=[{height},{width}] augment.crop=null augment.scale=null"
+            )
         console.print(f"cnn: {network.network} takes images of {width}x{height} only, so all are resized", markup=False)
-    widest = max(network.taps, key=lambda tap: tap.path_spread)
-    coarse = [axis.stride for axis in widest.axes if isinstance(axis, RegularGrid)]
-    if cfg.alignment == "exact" and widest.path_spread > MIN_SPREAD * max(coarse, default=0.0):
+    elif network.multiple > MAX_UNTOLD_MULTIPLE:
+        console.print(
+            f"cnn: {network.network} takes sides that are multiples of {network.multiple} pixels; other images are "
+            f"continued by repeating their last row and column, and attention sees that part too; a resize to such a "
+            f"size avoids it",
+            markup=False,
+        )
+    spreads = {tap: tap.path_spread / max(map(_stride, tap.axes)) for tap in network.taps if tap.path_spread}
+    widest = max(spreads, key=lambda tap: spreads[tap], default=None)
+    if cfg.alignment == "exact" and widest is not None and spreads[widest] > MIN_SPREAD:
         console.print(
             f"cnn: the paths that join in tap {widest.name} are centred up to {widest.path_spread:g} pixels apart; "
             f"alignment=exact uses the mean of their centres",
             markup=False,
         )
+
+
+def _stride(axis: CellGrid) -> float:
+    """Return the stride of regular cells in pixels; infinity for others."""
+    return axis.stride if isinstance(axis, RegularGrid) else math.inf
 
 
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> Backbone:

@@ -120,8 +120,7 @@ def copy_backbone(cfg: DictConfig, model: NamedModel, decoding: ImageDecoding) -
     with setting_prefix("cnn."):
         taps = settings["taps"] or networks.default_taps(source.network)
         modules = [name for tap in split_taps(taps)[0] for name in tap]
-        layers = {name for name, _ in source.body.named_modules()}
-        if lacking := [name for name in modules if name not in layers]:
+        if lacking := [name for name in modules if not source.holds(name)]:
             raise HypercolumnsError(
                 f"{model} does not fit this command: the model holds only the layers up to its last tap, "
                 f"{source.tap_modules[-1][-1]}, and lacks {lacking[0]} of cnn.taps; choose other taps, or another model"

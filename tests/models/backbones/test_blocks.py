@@ -253,3 +253,18 @@ def test_maps_of_one_path_have_names_of_their_own():
         maps, expected = backbone(images), reference((images - backbone.mean) / backbone.std)
     assert [tuple(cells.shape) for cells in maps] == [(1, 96, 20, 20), (1, 192, 14, 14)]
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps, expected, strict=True))
+
+
+def test_layer_groups_follow_maps_not_names():
+    """The maps of Hiera are those of the blocks 0, 2, 9 and 11; block 1 comes before the second map."""
+    backbone = Backbone("timm/hiera_tiny_224", None, mean=None, std=None)
+    names = {id(values): name for name, values in backbone.body.named_parameters()}
+    groups = [{names[id(values)].partition(".mlp")[0] for values in group} for group in backbone.layer_groups()]
+    assert [[f"blocks.{number}" in group for number in (0, 1, 2, 8, 9, 10, 11)] for group in groups] == [
+        [False] * 7,
+        [True, False, False, False, False, False, False],
+        [False, True, True, False, False, False, False],
+        [False, False, False, True, True, False, False],
+        [False, False, False, False, False, True, True],
+    ]
+    assert "pos_embed" in groups[0]

@@ -159,16 +159,18 @@ class BlockReader:
         """Return the names of the parameters that the maps of some taps depend on, see `used_by`."""
         skeleton = without_values(body).requires_grad_(True)
         with torch.enable_grad(), torch.inference_mode(False):
-            total = sum(values.sum() for values in self(skeleton, image, taps).values())
-            named = dict(skeleton.named_parameters())
-            gradients = torch.autograd.grad(total, [*named.values()], allow_unused=True)  # type: ignore[arg-type]
-        return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+            return _used(sum(values.sum() for values in self(skeleton, image, taps).values()), skeleton)
+
+    def holds(self, body: nn.Module, module: str) -> bool:
+        """Return whether a network up to its last tap has the block that a tap names."""
+        return module in block_names(body)[: self.indices(body)[-1] + 1]
 
     def layer_groups(self, body: nn.Module, image: Tensor) -> list[list[nn.Parameter]]:
         """Return one list of parameters for the layers before the first block, and one for each block.
 
-        A parameter outside of the blocks that the first block uses, such as an embedding or a class token, is in the
-        first list. Any other one, such as that of the last normalisation layer, is in the last list.
+        A parameter belongs to the first block whose map depends on it. If it lies outside of the first block, such as
+        an embedding or a class token, it is in the first list. A parameter that no map depends on without the last
+        normalisation layer is in the last list.
 
         Args:
             body: the network.
@@ -178,12 +180,18 @@ class BlockReader:
             The lists, from shallow to deep, up to the block of the last tap. No list is empty.
         """
         blocks = block_names(body)[: self.indices(body)[-1] + 1]
-        before = replace(self, norm=False)._used_names(body, [blocks[:1]], image)
+        skeleton = without_values(body).requires_grad_(True)
+        names = [name for name, _ in skeleton.named_parameters()]
+        depths = {name: len(blocks) for name in names}
+        with torch.enable_grad(), torch.inference_mode(False):
+            maps = replace(self, norm=False)(skeleton, image, [[block] for block in blocks])
+            for depth, values in reversed([*enumerate(maps.values(), start=1)]):
+                depths |= dict.fromkeys(_used(values.sum(), skeleton), depth)
+        first = f"{blocks[0]}."
         groups: list[list[nn.Parameter]] = [[] for _ in range(len(blocks) + 1)]
         for name, parameter in body.named_parameters():
-            inside = [depth for depth, block in enumerate(blocks, start=1) if name.startswith(f"{block}.")]
-            outside = 0 if name in before else len(blocks)
-            groups[inside[0] if inside else outside].append(parameter)
+            is_before = depths[name] == 1 and not name.startswith(first)
+            groups[0 if is_before else depths[name]].append(parameter)
         return [group for group in groups if group]
 
     def check_norm(self, name: str, body: nn.Module, image: Tensor) -> None:
@@ -207,6 +215,13 @@ class BlockReader:
                     f"norm=true has no effect on the map of {tap[0]}: {name} has no last normalisation layer for the "
                     f"outputs of its blocks; set norm=false"
                 )
+
+
+def _used(value: Any, network: nn.Module) -> set[str]:
+    """Return the names of the parameters of a network that a number depends on."""
+    named = dict(network.named_parameters())
+    gradients = torch.autograd.grad(value, [*named.values()], allow_unused=True, retain_graph=True)
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
 
 
 def _parts(module: nn.Module, used: set[str], path: str = "") -> list[nn.Module | Tensor]:

@@ -15,6 +15,7 @@ from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _blocks, _mixing, _readers, networks
 from hypercolumns.models.backbones._body import run_body, without_values
 from hypercolumns.models.backbones._fx import RememberedShapes
+from hypercolumns.models.backbones._mixing import without_extent
 from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
 from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
@@ -103,6 +104,8 @@ def _grids(
     if sizes.fixed is not None:
         return grids_of_one_size(_maps(reader, skeleton), sizes.fixed)
     axes = cell_grids(_maps(reader, skeleton), sizes.min_side, sizes.multiple)
+    if reader.kind == "blocks":  # the strides of the maps inside, which windows would have to keep, are not known
+        return [(without_extent(along_y), without_extent(along_x)) for along_y, along_x in axes]
     valued = _maps(reader, _mixing.with_values(skeleton))
     return _mixing.without_extents_of_mixing(valued, axes, sizes.min_side, sizes.multiple, channels)
 

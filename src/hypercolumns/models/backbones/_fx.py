@@ -2,6 +2,7 @@
 
 import difflib
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -53,6 +54,9 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     return body
 
 
+OPERATION = re.compile(r"(add|iadd|sub|mul|cat)(_\d+)?")  # names of functions that join maps
+
+
 @dataclass(frozen=True)
 class GraphReader:
     """Compute the maps of the taps of a network that `cut` traced.
@@ -84,6 +88,16 @@ class GraphReader:
             The parts, without duplicates.
         """
         return used_by(body, taps)
+
+    def holds(self, body: GraphModule, module: str) -> bool:
+        """Return whether a network up to its last tap has the module, or the operation in a module, that a tap names.
+
+        torchvision names an operation, such as the sum at the end of a residual block, by its module and its function
+        (`layer1.1.add`).
+        """
+        path, _, last = module.rpartition(".")
+        layers = {name for name, _ in body.named_modules()}
+        return module in layers or (OPERATION.fullmatch(last) is not None and path in layers)
 
     def layer_groups(self, body: GraphModule, image: Tensor) -> list[list[nn.Parameter]]:
         """Return one list of parameters for each tap: those that the tap uses and that no earlier tap uses.

@@ -72,7 +72,7 @@ def without_extents_of_mixing(
             try:
                 along.append(_local(maps, grids, axis, thickness, multiple, channels))
             except Exception:  # the network may need values that it computes itself; what can't be tested has no extent
-                along.append([_without_extent(grid) for grid in grids])
+                along.append([without_extent(grid) for grid in grids])
     return list(zip(*along, strict=True))
 
 
@@ -109,12 +109,13 @@ def _local(
     image[..., ~seen] = 3 + 5 * torch.randn((1, channels, thickness, int((~seen).sum())), generator=generator)
     after = _lines(maps, image, axis)
     return [
-        _without_extent(grid) if _changes(line, changed) else grid
+        without_extent(grid) if _changes(line, changed) else grid
         for grid, line, changed in zip(grids, before, after, strict=True)
     ]
 
 
-def _without_extent(grid: CellGrid) -> CellGrid:
+def without_extent(grid: CellGrid) -> CellGrid:
+    """Return a grid whose cells may see the whole image."""
     return replace(grid, rf_extent=None) if isinstance(grid, RegularGrid) else grid
 
 

@@ -421,6 +421,10 @@ class Backbone(nn.Module):
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
+    def holds(self, module: str) -> bool:
+        """Return whether the network, cut off after its last tap, still has the module or operation of a tap."""
+        return self._reader.holds(self.body, module)  # type: ignore[arg-type]
+
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return groups of parameters, from shallow to deep, for learning rates that rise with the depth.
 
