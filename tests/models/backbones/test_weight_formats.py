@@ -112,6 +112,13 @@ class TestOtherNetworks:
         ):
             load(tmp_path, "timm/test_vit", state)
 
+    @pytest.mark.parametrize("prefix", ["", "visual.trunk."])
+    def test_size_of_patches_is_compared_by_name(self, tmp_path, prefix):
+        """In a ViT-B/16, the filters of the patches have as many values as attn.proj.weight: 3 * 16**2 = 768."""
+        state = prefixed(prefix, numbered("vit_base_patch32_224"))
+        with pytest.raises(HypercolumnsError, match=r"patches of another size than .*, whose .*768, 3, 16, 16"):
+            load(tmp_path, "timm/vit_base_patch16_224", state)
+
 
 class TestNamesOfAuthors:
     def test_convnext(self, tmp_path):

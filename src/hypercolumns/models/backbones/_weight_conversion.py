@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models.backbones import _timm, networks
@@ -178,8 +178,7 @@ def _check_conversion(network: str, reading: _Reading, wanted: State, source: st
         ArgumentError: if the weights have patches of another size, or biases that the network lacks.
     """
     before = reading.state if reading.source is None else reading.source
-    sizes = {value.numel() for value in before.values()}
-    resampled = [key for key in wanted if key in reading.state and reading.state[key].numel() not in sizes]
+    resampled = [key for key in wanted if key in reading.state and _is_resampled(key, reading.state[key], before)]
     if PATCHES in resampled:
         raise ArgumentError(
             f"{source} has patches of another size than {network}, whose {PATCHES} is {tuple(wanted[PATCHES].shape)}; "
@@ -197,3 +196,18 @@ def _check_conversion(network: str, reading: _Reading, wanted: State, source: st
                     f"{source} has biases of queries and values, which {network} lacks; choose the network of this "
                     f"name with _qkvb, which has them"
                 )
+
+
+def _is_resampled(key: str, value: Tensor, before: State) -> bool:
+    """Return whether timm changed the number of values of a tensor.
+
+    Args:
+        key: the name of the tensor.
+        value: the tensor after timm's conversion.
+        before: the tensors before it. Only one with this name, perhaps after a prefix, is compared. If there is none,
+            the tensor had another name, and one with its shape is looked for.
+    """
+    origins = [tensor for name, tensor in before.items() if f".{name}".endswith(f".{key}")]
+    if origins:
+        return all(tensor.numel() != value.numel() for tensor in origins)
+    return all(tensor.shape != value.shape for tensor in before.values())
