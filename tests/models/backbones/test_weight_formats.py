@@ -91,6 +91,23 @@ class TestOtherNetworks:
         with pytest.raises(HypercolumnsError, match=message):
             load_weights("resnet50", str(tmp_path / "deep.pth"))
 
+    def test_deeper_transformer_of_torchvision_raises(self, tmp_path):
+        with torch.device("meta"):
+            shapes = torchvision.models.vit_b_16().state_dict()
+        state = {key: torch.ones(()).expand(tensor.shape) for key, tensor in shapes.items()}
+        assert len(load(tmp_path, "vit_b_16", state)) == len(state)
+        block = prefixed("encoder.layers.encoder_layer_12.", {"ln_1.weight": torch.ones(768)})
+        with pytest.raises(HypercolumnsError, match=r"1 tensors in layers of vit_b_16 that .*encoder_layer_12\.ln_1"):
+            load(tmp_path, "vit_b_16", {**state, **block})
+
+    def test_both_classifiers_of_distilled_networks_are_optional(self, tmp_path):
+        """Without the classifiers, each of two networks in a file is complete, and one must be chosen."""
+        name = "deit_tiny_distilled_patch16_224"
+        state = {key: value for key, value in numbered(name).items() if not key.startswith("head")}
+        other = {key: value + 0.5 for key, value in state.items()}
+        with pytest.raises(HypercolumnsError, match="several networks that fit"):
+            load(tmp_path, f"timm/{name}", {**prefixed("a.", state), **prefixed("b.", other)})
+
     def test_bias_that_the_network_lacks_raises(self, tmp_path):
         with pytest.raises(
             HypercolumnsError, match=r"has 1 tensors in layers of .*test_resnet lacks, such as layer1\.0"

@@ -38,6 +38,10 @@ class TorchvisionTransformer(nn.Module):
         """Choose whether the backward pass computes the activations in the blocks again, in place of holding them."""
         self.grad_checkpointing = enable
 
+    def get_classifier(self) -> tuple[nn.Module, ...]:
+        """Return the layers of the classifier: none, because the network has only the layers that maps need."""
+        return ()
+
     def prune_intermediate_layers(self, indices: Sequence[int], prune_norm: bool, prune_head: bool) -> None:
         """Remove the blocks after the last one of `indices`.
 

@@ -19,8 +19,8 @@ from hypercolumns.models.backbones._weight_names import authors_names, without_p
 AVERAGED = {"ema", "teacher"}  # of several networks in a file, the one with such a part in its prefix is chosen
 COUNTER = "num_batches_tracked"
 PATCHES, TABLE = "patch_embed.proj.weight", "relative_position_bias_table"
-# Modules of timm's networks between the maps and the classifier.
-AFTER_MAPS = {"attn_pool", "fc_norm", "global_pool", "norm", "pre_logits"}
+# Modules between the maps and the classifier: of timm's networks, and `encoder.ln` of torchvision's transformers.
+AFTER_MAPS = ("attn_pool", "encoder.ln", "fc_norm", "global_pool", "norm", "pre_logits")
 # Tensors that follow from the architecture. Some programs save them.
 CONSTANTS = rf"({COUNTER}|relative_position_index|relative_coords_table|attn_mask|periods|bias_mask|\brope\..*)$"
 SIZES = r"\d+m?|nano|pico|femto|atto|tiny|small|medium|base|xlarge|large|giant|gigantic|huge|mini|so400m|betwixt|little"
@@ -142,27 +142,36 @@ def _same(one: State, other: State, reference: nn.Module) -> bool:
     return one is other or all(torch.equal(one[key], other[key]) for key in keys if key in one and key in other)
 
 
-def _head(reference: nn.Module) -> str:
-    """Return the name of a network's classifier, its last module; an empty text if the network has no modules."""
-    return next(reversed([name for name, _ in reference.named_children()]), "")
+def _after_maps(reference: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the names of the tensors after the maps of a network: `AFTER_MAPS` and its classifier.
+
+    timm's networks tell their classifier, which can have several layers; that of torchvision's is the last module.
+    """
+    children = [name for name, _ in reference.named_children()]
+    classifier = children[-1:]
+    if hasattr(reference, "get_classifier"):
+        layers = reference.get_classifier()
+        layers = layers if isinstance(layers, tuple | list) else (layers,)
+        classifier = [name for name, part in reference.named_modules() if any(part is layer for layer in layers)]
+    return tuple(f"{name}." for name in (*AFTER_MAPS, *(name.partition(".")[0] for name in classifier)))
 
 
 def _is_complete(reading: _Reading, reference: nn.Module) -> bool:
     """Return whether a reading has all tensors of the network, except perhaps counters and those after the maps."""
-    after = {*AFTER_MAPS, _head(reference)}
+    after = _after_maps(reference)
     return all(
         key in reading.state and reading.state[key].shape == tensor.shape
         for key, tensor in reference.state_dict().items()
-        if key.partition(".")[0] not in after and not key.endswith(COUNTER)
+        if not key.startswith(after) and not key.endswith(COUNTER)
     )
 
 
 def _further(reading: _Reading, reference: nn.Module) -> list[str]:
     """Return the names of tensors that the network lacks, though they are in its layers before the classifier."""
     known = {*reference.state_dict(), *(name for name, _ in reference.named_buffers())}
-    layers = {name for name, _ in reference.named_children()} - {*AFTER_MAPS, _head(reference)}
+    layers, after = {name for name, _ in reference.named_children()}, _after_maps(reference)
     named = (key for key in reading.state if key not in known and key.partition(".")[0] in layers)
-    return [key for key in named if not re.search(CONSTANTS, key)]
+    return [key for key in named if not key.startswith(after) and not re.search(CONSTANTS, key)]
 
 
 def _check_conversion(network: str, reading: _Reading, wanted: State, source: str) -> None:
