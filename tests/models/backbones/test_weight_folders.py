@@ -78,6 +78,16 @@ class TestTimm:
         assert "std [1, 2, 3] of the images are taken from" in capsys.readouterr().out
         assert not is_model(path)
 
+    def test_second_file_in_a_folder_brings_the_config(self, tmp_path, state):
+        write(tmp_path, "config.json", TIMM)
+        safetensors.torch.save_file(state, tmp_path / "model.safetensors")
+        torch.save({key: torch.zeros_like(value) for key, value in state.items()}, tmp_path / "pytorch_model.bin")
+        loaded, normalisation = load_weights(RESNET, str(tmp_path / "pytorch_model.bin"))
+        assert normalisation == ((0.1, 0.2, 0.3), (1, 2, 3))
+        assert not loaded["conv1.0.weight"].any()
+        with pytest.raises(HypercolumnsError, match=r"holds weights of timm/test_resnet"):
+            load_weights("timm/resnet18", str(tmp_path / "pytorch_model.bin"))
+
     @pytest.mark.parametrize(
         ("network", "config", "message"),
         [

@@ -149,8 +149,9 @@ def _after_maps(reference: nn.Module) -> tuple[str, ...]:
     """
     children = [name for name, _ in reference.named_children()]
     classifier = children[-1:]
-    if hasattr(reference, "get_classifier"):
-        layers = reference.get_classifier()
+    get_classifier = getattr(reference, "get_classifier", None)
+    if callable(get_classifier):
+        layers = get_classifier()
         layers = layers if isinstance(layers, tuple | list) else (layers,)
         classifier = [name for name, part in reference.named_modules() if any(part is layer for layer in layers)]
     return tuple(f"{name}." for name in (*AFTER_MAPS, *(name.partition(".")[0] for name in classifier)))

@@ -44,20 +44,21 @@ def is_weights_folder(path: Path) -> bool:
 
 
 def folder_of(path: Path) -> Path | None:
-    """Return the folder whose config belongs to a path: the folder itself, or that of a file that `read_folder` reads.
+    """Return the folder whose config belongs to a path: the folder itself, or that of a file with a usual name.
 
     None: the path is a file without a config.
     """
     if path.is_dir():
         return path
-    return path.parent if _configs(path.parent) and _weights_file(path.parent) == path else None
+    usual = path.name.removesuffix(INDEX) in (*FILES, *OPEN_CLIP_FILES)
+    return path.parent if usual and _configs(path.parent) else None
 
 
-def read_folder(folder: Path, network: str, reference: nn.Module) -> tuple[State, Normalisation | None]:
+def read_folder(path: Path, network: str, reference: nn.Module) -> tuple[State, Normalisation | None]:
     """Read the weights of a network, and the mean and the standard deviation of its images, from a folder.
 
     Args:
-        folder: the folder.
+        path: the folder, from which the preferred file is read, or a file of weights in it, see `folder_of`.
         network: the name of the network, see `Backbone`.
         reference: the whole network, possibly on the meta device.
 
@@ -67,7 +68,7 @@ def read_folder(folder: Path, network: str, reference: nn.Module) -> tuple[State
     Raises:
         ArgumentError: if the folder has no config or weights, or they are of another network.
     """
-    file = _weights_file(folder)
+    folder, file = (path, _weights_file(path)) if path.is_dir() else (path.parent, path)
     configs = _configs(folder)
     if file is None or not configs:
         snapshots = " (in the cache of the Hugging Face Hub, one of its folders snapshots/<revision>)"

@@ -70,8 +70,8 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
 def _load_path(path: Path, network: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
     """Load the weights of a network from a file or folder; see `load_weights`."""
     reference = networks.build_shapes(network)
-    folder = folder_of(path)
-    state, normalisation = read_state(path) if folder is None else read_folder(folder, network, reference)
+    has_config = folder_of(path) is not None
+    state, normalisation = read_folder(path, network, reference) if has_config else read_state(path)
     return convert(network, state, reference, f"weights={path}"), normalisation
 
 
