@@ -169,3 +169,31 @@ def test_folder_of_openclip(tmp_path):
     loaded, normalisation = load_weights(VIT, str(tmp_path))
     assert normalisation == ((0, 0, 0), (0.5, 0.5, 0.5))
     assert torch.equal(loaded["blocks.3.attn.qkv.weight"], state["blocks.3.attn.qkv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "model", "message"),
+    [
+        (
+            "vit_base_patch16_clip_224",
+            {"quick_gelu": True},
+            r"=true .*network timm/.*_clip_quickgelu_224, or",
+        ),
+        ("vit_base_patch16_clip_quickgelu_224", {"embed_dim": 512}, "quick_gelu=false .*network timm/.*_clip_224, or"),
+        ("test_vit", {"quick_gelu": True}, r"quick_gelu=true \(open_clip_config.json\).* by 0\.02; pass weights"),
+        ("test_vit", {"quick_gelu": True, "vision_cfg": {"timm_model_name": "test_vit"}}, None),
+        ("resnet50_clip", {"quick_gelu": True, "vision_cfg": {"layers": [3, 4, 6, 3]}}, None),
+        ("vit_base_patch16_clip_quickgelu_224", {"quick_gelu": True, "vision_cfg": {"layers": 12}}, None),
+    ],
+)
+def test_openclip_states_the_activation(tmp_path, network, model, message):
+    with torch.device("meta"):
+        shapes = timm.create_model(network).state_dict()
+    state = {key: torch.ones(()).expand(tensor.shape) for key, tensor in shapes.items()}
+    torch.save({f"visual.trunk.{key}": value for key, value in state.items()}, tmp_path / "open_clip_pytorch_model.bin")
+    write(tmp_path, "open_clip_config.json", {"model_cfg": model})
+    if message is None:
+        assert load_weights(f"timm/{network}", str(tmp_path))[0].keys() >= state.keys()
+        return
+    with pytest.raises(HypercolumnsError, match=message):
+        load_weights(f"timm/{network}", str(tmp_path))

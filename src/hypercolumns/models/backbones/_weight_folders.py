@@ -28,6 +28,7 @@ OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "siglip", "siglip_vision_model", "vit")
 # Arguments of a model in timm's config that do not change the maps of a backbone.
 WITHOUT_EFFECT = ("num_classes", "global_pool", "in_chans", "img_size", "drop_rate", "drop_path_rate")
+QUICK = "_quickgelu"  # part of the names of timm's networks with the activation quick_gelu
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
@@ -77,9 +78,10 @@ def read_folder(path: Path, network: str, reference: nn.Module) -> tuple[State, 
             f"of {', '.join(FILES)}, or {OPEN_CLIP} with one of {', '.join(OPEN_CLIP_FILES)}"
             + (snapshots if (folder / "snapshots").is_dir() else "")
         )
-    config = folder / (OPEN_CLIP if file.name in OPEN_CLIP_FILES else configs[0])
+    config = folder / (OPEN_CLIP if file.name.removesuffix(INDEX) in OPEN_CLIP_FILES else configs[0])
     values = _read_config(config)
     if config.name == OPEN_CLIP:
+        _check_open_clip(config, values, network, reference)
         normalisation = normalisation_of(values.get("preprocess_cfg") or {}, config)
     elif "architecture" in values:
         _check_timm(config, values, network)
@@ -145,15 +147,31 @@ def _check_transformers(config: Path, values: Mapping[str, Any], network: str, r
             f"weights of the same network"
         )
     if not vision.get("use_swiglu_ffn"):  # DINOv2's gated layers use SiLU, whatever hidden_act says
-        _check_activation(config, str(vision.get("hidden_act")), network, _find(reference, "act"))
+        name = str(vision.get("hidden_act"))
+        _check_activation(config, f"hidden_act={name}", name, network, _find(reference, "act"))
 
 
-def _check_activation(config: Path, name: str, network: str, activation: object) -> None:
-    """Check that a network has the activation of a config of transformers, and print a small difference.
+def _check_open_clip(config: Path, values: Mapping[str, Any], network: str, reference: nn.Module) -> None:
+    """Check the activation that a config of OpenCLIP states.
+
+    It is that of OpenCLIP's own transformers. Image towers of timm and the ResNets, whose `layers` is a list, have
+    others, whatever quick_gelu says.
+    """
+    model = values.get("model_cfg") or {}
+    vision = model.get("vision_cfg") or {}
+    if model and not vision.get("timm_model_name") and not isinstance(vision.get("layers"), list):
+        quick = bool(model.get("quick_gelu"))
+        name = "quick_gelu" if quick else "gelu"
+        _check_activation(config, f"quick_gelu={str(quick).lower()}", name, network, _find(reference, "act"))
+
+
+def _check_activation(config: Path, setting: str, name: str, network: str, activation: object) -> None:
+    """Check that a network has the activation that a config states, and print a small difference.
 
     Args:
         config: the config.
-        name: the name of the activation in the config; activations of unknown names are not checked.
+        setting: what the config states, for messages.
+        name: the name of the activation; activations of unknown names are not checked.
         network: the name of the network.
         activation: the network's activation.
 
@@ -164,11 +182,19 @@ def _check_activation(config: Path, name: str, network: str, activation: object)
         return
     x = torch.linspace(-6, 6, 97)
     difference = float((ACTIVATIONS[name](x) - activation(x)).abs().max())
-    differs = f"has hidden_act={name} ({CONFIG}), but the activation of {network} differs from it by {difference:.2g}"
+    differs = f"has {setting} ({config.name}), but the activation of {network} differs from it by {difference:.2g}"
     if difference > 0.001:
-        raise ArgumentError(f"weights={config.parent} {differs}; pass weights of the same network")
+        raise ArgumentError(f"weights={config.parent} {differs}; {_twin(network)}pass weights of the same network")
     if difference > 1e-5:
-        report(f"weights={config.parent} {differs}; the maps differ slightly from those of transformers")
+        report(f"weights={config.parent} {differs}; the maps differ slightly from those of the weights' authors")
+
+
+def _twin(network: str) -> str:
+    """Return a clause that names timm's network that differs in QuickGELU only; an empty text if there is none."""
+    own = (networks.of_timm(network) or "").partition(".")[0]
+    plain = own.replace(QUICK, "")
+    names = [name for name in networks.list_names(network) if name != own and name.replace(QUICK, "") == plain]
+    return f"choose the network {networks.TIMM}{names[0]}, or " if names else ""
 
 
 def _find(network: nn.Module, attribute: str) -> Any:
