@@ -46,6 +46,19 @@ def test_weights_of_another_network_raise(tmp_path):
         Backbone(**SQN, weights=str(path))
 
 
+@pytest.mark.parametrize(
+    ("network", "tap"), [("timm/test_vit", "blocks.1"), ("vit_b_32", "encoder.layers.encoder_layer_0")]
+)
+def test_weights_without_last_norm_raise(network, tap):
+    settings = {"mean": IMAGENET_MEAN, "std": (0.2, 0.2, 0.2)}
+    state = Backbone(network, [tap], **settings, norm=False).body.state_dict()
+    with pytest.raises(HypercolumnsError, match=r"lacks .* last normalisation layer .*; set cnn\.norm=false, as in"):
+        Backbone(network, [tap], state, **settings, norm=True)
+    some = {key: value for key, value in state.items() if not key.endswith("pos_embedding") and key != "pos_embed"}
+    with pytest.raises(HypercolumnsError, match=r"3 of .* tensors are missing, .*; pass weights of the same network"):
+        Backbone(network, [tap], some, **settings, norm=True)
+
+
 def test_file_without_state_dict_raises(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_text("<html>not found</html>")

@@ -19,6 +19,7 @@ from hypercolumns.models.backbones.widening import widen_weights
 __all__ = ["PRETRAINED", "assign_weights", "is_weights_folder", "is_weights_name", "load_weights"]
 
 PRETRAINED = "pretrained"
+LAST_NORMS = ("norm.", "encoder.ln.")  # of timm's networks and of torchvision's transformers, see the setting cnn.norm
 
 
 def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mapping[str, Tensor], Normalisation | None]:
@@ -118,6 +119,11 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, 
         for key, tensor in wanted.items()
         if key in state and state[key].shape != tensor.shape
     ]
+    if missing and not reshaped and all(key.startswith(LAST_NORMS) for key in missing):
+        raise ArgumentError(
+            f"{source} lacks the network's last normalisation layer ({some(missing)}), as a model that was trained "
+            f"with norm=false does; set cnn.norm=false, as in that model, or pass weights with this layer"
+        )
     if missing or reshaped:
         # If tensors are missing, the names of unknown tensors help. Unknown tensors alone are not an error.
         unknown = [key for key in given if key not in wanted]
