@@ -78,7 +78,7 @@ class TestTimm:
         assert "std [1, 2, 3] of the images are taken from" in capsys.readouterr().out
         assert not is_model(path)
 
-    def test_second_file_in_a_folder_brings_the_config(self, tmp_path, state):
+    def test_second_file_brings_the_config(self, tmp_path, state):
         write(tmp_path, "config.json", TIMM)
         safetensors.torch.save_file(state, tmp_path / "model.safetensors")
         torch.save({key: torch.zeros_like(value) for key, value in state.items()}, tmp_path / "pytorch_model.bin")

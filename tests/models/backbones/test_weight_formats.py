@@ -91,7 +91,7 @@ class TestOtherNetworks:
         with pytest.raises(HypercolumnsError, match=message):
             load_weights("resnet50", str(tmp_path / "deep.pth"))
 
-    def test_deeper_transformer_of_torchvision_raises(self, tmp_path):
+    def test_deeper_torchvision_transformer_raises(self, tmp_path):
         with torch.device("meta"):
             shapes = torchvision.models.vit_b_16().state_dict()
         state = {key: torch.ones(()).expand(tensor.shape) for key, tensor in shapes.items()}
@@ -100,7 +100,7 @@ class TestOtherNetworks:
         with pytest.raises(HypercolumnsError, match=r"1 tensors in layers of vit_b_16 that .*encoder_layer_12\.ln_1"):
             load(tmp_path, "vit_b_16", {**state, **block})
 
-    def test_both_classifiers_of_distilled_networks_are_optional(self, tmp_path):
+    def test_distilled_networks_have_two_classifiers(self, tmp_path):
         """Without the classifiers, each of two networks in a file is complete, and one must be chosen."""
         name = "deit_tiny_distilled_patch16_224"
         state = {key: value for key, value in numbered(name).items() if not key.startswith("head")}
