@@ -33,7 +33,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, layer: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.heads = layer.num_heads
+        self.num_heads, self.dropout = layer.num_heads, layer.dropout  # torchvision's blocks read these, too
         self.in_proj_weight, self.in_proj_bias = layer.in_proj_weight, layer.in_proj_bias
         self.out_proj = layer.out_proj
 
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
         """
         if need_weights or key is not query or value is not query:
             raise NotImplementedError("an attention layer that compares two inputs or returns its weights")
-        parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).unflatten(2, (3, self.heads, -1))
+        parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).unflatten(2, (3, self.num_heads, -1))
         queries, keys, values = parts.permute(2, 0, 3, 1, 4).unbind()
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None

@@ -70,7 +70,7 @@ def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
     start = start_from(cfg, named, backbone, images) if named else None
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
-        **({"drop_path": cfg.cnn.drop_path} if cfg.cnn.drop_path and cfg.cnn.trainable else {}),
+        **({"drop_path": cfg.cnn.drop_path} if cfg.cnn.get("drop_path") and cfg.cnn.trainable else {}),
         "start": start.record() if start else SCRATCH,
         **result_settings(cfg, "train"),
     }
