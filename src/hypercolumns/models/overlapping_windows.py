@@ -16,6 +16,7 @@ from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_int
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.seen_images import SeenImages
+from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import RegularGrid
 from hypercolumns.models.windows import sees_parts, window_sides
 
@@ -93,7 +94,7 @@ def plan_windows(backbone: Backbone, size: ImageSize, limit: int, overlap: int) 
         length if side >= length else side // period * period
         for side, length, period in zip(window_sides(size, (0, 0), limit), size, periods, strict=True)
     ]
-    shared = [-(-overlap // period) * period for period in periods]
+    shared = [round_up(overlap, period) for period in periods]
     for side, length, common, period in zip(sides, size, shared, periods, strict=True):
         if side < length and (side < 2 * common or side < backbone.min_side + period):
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Division of an axis into slices of about equal length."""
+"""Lengths along an axis: slices of about equal length, and multiples."""
 
 import itertools
 import math
@@ -18,3 +18,8 @@ def slices_within(whole: slice, max_length: int) -> list[slice]:
     """Cut a slice with a start and a stop into as few slices as possible, as `even_slices` does."""
     parts = even_slices(whole.stop - whole.start, max_length)
     return [slice(whole.start + part.start, whole.start + part.stop) for part in parts]
+
+
+def round_up(length: float, multiple: int) -> int:
+    """Round a length up to a multiple of a number."""
+    return math.ceil(length / multiple) * multiple

@@ -22,7 +22,7 @@ from hypercolumns.coordinates import ImageSize
 from hypercolumns.models.alignment import FeatureMap, cells_used
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.seen_images import SeenImages
-from hypercolumns.models.slices import slices_within
+from hypercolumns.models.slices import round_up, slices_within
 from hypercolumns.models.taps import RegularGrid
 
 Area = tuple[slice, slice]  # rows, columns
@@ -223,7 +223,7 @@ class WindowedImages:
             starts.append(math.floor(tap.offset + tap.stride * cells.start - before))
             stops.append(math.ceil(tap.offset + tap.stride * (cells.stop - 1) + after) + 1)
         start = max(min(starts), 0) // period * period
-        stop = min(_round_up(max(stops), self.backbone.multiple), length)
+        stop = min(round_up(max(stops), self.backbone.multiple), length)
         if stop - start < min_side:
             start = max(stop - min_side, 0) // period * period
             stop = max(stop, min(start + min_side, length))
@@ -284,10 +284,6 @@ class _Span(NamedTuple):
 
     pixels: slice
     cells: list[tuple[slice, slice]]
-
-
-def _round_up(pixels: int, multiple: int) -> int:
-    return -(-pixels // multiple) * multiple
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:

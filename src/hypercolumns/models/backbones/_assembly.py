@@ -45,8 +45,10 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
     network = build()
     listed = _blocks.listed_maps(network)
     kinds = [known.reader] if known is not None else _readers.reader_kinds(network, key.tap_modules, key.norm)
-    errors = []
+    errors: list[ArgumentError] = []
     for kind in kinds:
+        if errors:
+            network = build()  # the failed attempt has changed it
         try:
             reader, body = _readers.cut(kind, key.network, network, key.tap_modules, key.norm)
             widen_network(key.network, body, key.channels)
@@ -56,7 +58,6 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
             return Assembly(reader, body, info)
         except ArgumentError as error:
             errors.append(error)
-            network = build()
     raise errors[kinds.index("blocks") if "blocks" in kinds else 0]
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones.receptive_field import Maps, round_up
+from hypercolumns.models.backbones.receptive_field import Maps
+from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 TOLERANCE = 1e-4  # the largest change of a cell that counts as rounding, as a share of the range of its map's values

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from hypercolumns.models.backbones import networks
+from hypercolumns.models.slices import round_up
 
 # Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
 # `AcceptedSizes.min_side`.
@@ -38,7 +39,7 @@ class AcceptedSizes(NamedTuple):
 
     def rounded(self, side: int) -> int:
         """Return the smallest accepted side from `side` pixels."""
-        return -(-max(side, self.min_side) // self.multiple) * self.multiple
+        return round_up(max(side, self.min_side), self.multiple)
 
 
 def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patch: int | None = None) -> AcceptedSizes:

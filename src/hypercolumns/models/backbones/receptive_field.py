@@ -24,6 +24,7 @@ from hypercolumns.models.backbones._stand_in import (
     Path,
     prefer_path,
 )
+from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Lengths in pixels of the two thin images on which the centres are measured. If the first length is halved again and
@@ -159,11 +160,6 @@ def path_spreads(maps: Maps, size: tuple[int, int]) -> list[float]:
             [abs(float(last[len(last) // 2] - first[len(last) // 2])) for first, last in zip(*ends, strict=True)]
         )
     return [round(max(both), 3) for both in zip(*spreads, strict=True)]
-
-
-def round_up(side: float, multiple: int) -> int:
-    """Round a number of pixels up to a multiple of another one."""
-    return math.ceil(side / multiple) * multiple
 
 
 def shift_periods(network: GraphModule, channels: int = RGB, multiple: int = 1) -> tuple[int, int]:
