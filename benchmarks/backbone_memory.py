@@ -1,4 +1,4 @@
-"""Peak memory of the maps of whole images: the estimate of `Backbone.peak_bytes` against the operating system's figure.
+"""Peak memory of the maps of whole images: the estimate of `TappedNetwork.peak_bytes` and the system's figure.
 
 python benchmarks/backbone_memory.py
 python benchmarks/backbone_memory.py --cnns vit_b_16 --sizes 448x448
@@ -45,7 +45,7 @@ def _measure(cnn: str, height: int, width: int) -> dict[str, float]:
     with torch.inference_mode():
         backbone.local_maps(torch.rand(1, 3, *backbone.padded_size(64, 64)))  # the first image loads libraries
         start = time.perf_counter()
-        estimate = backbone.peak_bytes(1, height, width)
+        estimate = backbone.tapped.peak_bytes(1, height, width)
         seconds = time.perf_counter() - start
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins at the present memory
         before = _status("VmRSS")

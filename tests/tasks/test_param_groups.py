@@ -103,11 +103,12 @@ def test_every_parameter_belongs_to_one_tap(backbone):
     """Parameters outside torch's layers, such as ConvNeXt's `layer_scale`, belong to a tap, too."""
     convnext = Backbone("convnext_tiny", ["features.1.0.block.0", "features.1.0"], trainable="all")
     for network in (backbone, convnext):
-        layers = network.layer_groups()
+        layers = network.tapped.layer_groups()
         assert len(layers) == len(network.tap_modules)
         assert sorted(id(parameter) for layer in layers for parameter in layer) == sorted(map(id, network.parameters()))
     assert any(
-        parameter is convnext.body.get_parameter("features.1.0.layer_scale") for parameter in convnext.layer_groups()[1]
+        parameter is convnext.body.get_parameter("features.1.0.layer_scale")
+        for parameter in convnext.tapped.layer_groups()[1]
     )
 
 
@@ -133,7 +134,7 @@ def test_layer_decay_counts_blocks(classifier):
 
 def test_layer_groups_before_last_tap_only():
     network = Backbone("timm/test_vit", ["blocks.1"], mean=None, std=None, trainable=1)
-    assert [len(group) for group in network.layer_groups()] == [4, 12, 12]
+    assert [len(group) for group in network.tapped.layer_groups()] == [4, 12, 12]
 
 
 @pytest.mark.parametrize(

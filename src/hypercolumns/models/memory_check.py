@@ -2,6 +2,8 @@
 
 import warnings
 
+import torch
+
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models.backbones import Backbone
@@ -17,7 +19,7 @@ GB = 1e9
 def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
     """Warn that a backbone processes large images at once, and say how much memory this takes.
 
-    The memory is an estimate, see `Backbone.peak_bytes`. It does not include what the classifier takes.
+    The memory is an estimate, see `TappedNetwork.peak_bytes`. It does not include what the classifier takes.
 
     Args:
         backbone: the backbone.
@@ -27,7 +29,7 @@ def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
     Raises:
         HypercolumnsError: if less memory is free. The backbone has not allocated anything then.
     """
-    needed, free = backbone.peak_bytes(count, *size), free_bytes(backbone.device)
+    needed, free = _peak_bytes(backbone, count, size), free_bytes(backbone.device)
     images = "an image" if count == 1 else f"{count} images"
     if free is not None and needed > free:
         fits = _fitting_size(backbone, count, size, free)
@@ -43,6 +45,16 @@ def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
         f"with the image's size: if memory runs out, train a model with resize=, or {_remedy(backbone)}",
         stacklevel=4,
     )
+
+
+def _peak_bytes(backbone: Backbone, count: int, size: ImageSize) -> int:
+    """Estimate the peak memory of the maps of images.
+
+    Under autocast, the result is that of tensors of half the size: a lower bound, because some operations keep their
+    precision.
+    """
+    peak = backbone.tapped.peak_bytes(count, *size)
+    return peak // 2 if torch.is_autocast_enabled(backbone.device.type) else peak
 
 
 def _remedy(backbone: Backbone) -> str:
@@ -64,7 +76,7 @@ def _fitting_size(backbone: Backbone, count: int, size: ImageSize, free: int) ->
     for _ in range(STEPS):
         factor = (fits + too_large) / 2
         smaller = backbone.padded_size(*(max(round(side * factor), 1) for side in size))
-        if backbone.peak_bytes(count, *smaller) <= free:
+        if _peak_bytes(backbone, count, smaller) <= free:
             fits, found = factor, smaller
         else:
             too_large = factor

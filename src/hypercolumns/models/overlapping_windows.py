@@ -15,6 +15,7 @@ from torch import Tensor
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_int
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import RegularGrid
@@ -135,7 +136,7 @@ def blended_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor, windows: l
                 weights = down.weights[number][:, None] * across.weights[number]
                 whole[:, :, down.cells[number], across.cells[number]] += values * weights.to(values)
             del maps  # frees the memory before the next window is computed
-    return backbone.with_context(blended, seen.size, boxes)
+    return [*blended, *context_maps(backbone.contexts, blended[-1], seen.size, boxes)]
 
 
 def _spans(length: int, side: int, overlap: int, period: int) -> list[slice]:

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.models.alignment import FeatureMap, cells_used
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.slices import round_up, slices_within
 from hypercolumns.models.taps import RegularGrid
@@ -141,9 +142,10 @@ class WindowedImages:
         if not global_maps:
             return []
         deepest = self.seen.images.new_empty(len(self.seen.images), 0, 1, 1, dtype=torch.float32)
-        if any(context.is_global and context.from_deepest for context in self.backbone.contexts):
+        contexts = [context for context in self.backbone.contexts if context.is_global]
+        if any(context.from_deepest for context in contexts):
             deepest = self._deepest()
-        values = self.backbone.global_maps(deepest, self.seen.size, self.boxes)
+        values = context_maps(contexts, deepest, self.seen.size, self.boxes)
         return [tap_map._replace(values=map_values) for tap_map, map_values in zip(global_maps, values, strict=True)]
 
     def _local(self) -> Sequence[FeatureMap]:

@@ -14,8 +14,9 @@ from hydra import compose, initialize_config_dir
 
 from hypercolumns.models.backbones import networks
 from hypercolumns.models.backbones._assembly import assemble
-from hypercolumns.models.backbones._network_info import KNOWN, TapModules, make_key, to_record
-from hypercolumns.models.backbones.context import split_taps
+from hypercolumns.models.backbones._body import TapModules
+from hypercolumns.models.backbones._network_info import KNOWN, make_key, to_record
+from hypercolumns.models.backbones.tap_names import split_taps
 from hypercolumns.settings.compose import plain
 
 
@@ -39,8 +40,8 @@ def record(network: str, taps: TapModules, norm: bool = False) -> dict[str, Any]
     Returns:
         The record.
     """
-    assembly = assemble(make_key(network, taps, norm=norm), lambda: networks.build_blank(network), known=None)
-    return to_record(assembly.info)
+    network_up_to_taps = assemble(make_key(network, taps, norm=norm), lambda: networks.build_blank(network), known=None)
+    return to_record(network_up_to_taps.info)
 
 
 def records(conf: Path) -> Iterator[dict[str, Any]]:

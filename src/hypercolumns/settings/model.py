@@ -10,8 +10,8 @@ from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.backbone import trainable_taps
-from hypercolumns.models.backbones.context import split_taps
+from hypercolumns.models.backbones.fine_tuning import trainable_taps
+from hypercolumns.models.backbones.tap_names import split_taps
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -54,7 +54,7 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
         network = copy_backbone(cfg, like, decoding)
         is_for_rgb = like.segmenter.backbone.input_channels == RGB
     _say_what_is_meant(cfg, network)
-    if channels > RGB and is_for_rgb and not any(first.requires_grad for first in network.layer_groups()[0]):
+    if channels > RGB and is_for_rgb and not any(first.requires_grad for first in network.tapped.layer_groups()[0]):
         console.print(
             "cnn: the first layer is frozen and was trained on RGB, so it can't tell the channels of data.channels "
             "after the third from red, green and blue; cnn.trainable=all trains it, and cnn.weights=null begins with "

@@ -12,7 +12,7 @@ from hypercolumns.io.decoding import RGB, ImageDecoding, shown
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone, networks
-from hypercolumns.models.backbones.context import split_taps
+from hypercolumns.models.backbones.tap_names import split_taps
 from hypercolumns.models.backbones.weights import is_weights_name
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime.progress import console
@@ -120,7 +120,7 @@ def copy_backbone(cfg: DictConfig, model: NamedModel, decoding: ImageDecoding) -
     with setting_prefix("cnn."):
         taps = settings["taps"] or networks.default_taps(source.network)
         modules = [name for tap in split_taps(taps)[0] for name in tap]
-        if lacking := [name for name in modules if not source.holds(name)]:
+        if lacking := [name for name in modules if not source.tapped.holds(name)]:
             raise HypercolumnsError(
                 f"{model} does not fit this command: the model holds only the layers up to its last tap, "
                 f"{source.tap_modules[-1][-1]}, and lacks {lacking[0]} of cnn.taps; choose other taps, or another model"

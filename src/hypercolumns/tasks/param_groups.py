@@ -34,9 +34,9 @@ class ParamGroupConfig:
     Attributes:
         backbone_lr: the learning rate of the backbone, in [0, 1e30); None: the learning rate of the classifier.
         layer_decay: the factor between the learning rates of neighbouring groups of layers, in (0, 1]. The groups are
-            those of `Backbone.layer_groups`: blocks of a transformer (as for BEiT, arXiv:2106.08254), taps of any other
-            network. The deepest group has the backbone's rate. Every other group has `layer_decay` times the rate of
-            the next deeper one. Shallow layers hold more general features, so they need smaller changes (Howard and
+            those of `TappedNetwork.layer_groups`: blocks of a transformer (as for BEiT, arXiv:2106.08254), taps of any
+            other network. The deepest group has the backbone's rate. Every other group has `layer_decay` times the rate
+            of the next deeper one. Shallow layers hold more general features, so they need smaller changes (Howard and
             Ruder, arXiv:1801.06146). None: all layers of the backbone have the same rate.
         no_decay_norm_and_bias: whether to exclude all parameters from weight decay except the weights of convolutions
             and linear layers, see `is_decayed`.
@@ -66,9 +66,9 @@ class ParamGroupConfig:
         """Group the trainable parameters of a classifier and a backbone by learning rate and weight decay.
 
         The classifier has one group. The groups of the backbone depend on the settings. If `layer_decay` is set, each
-        group of `Backbone.layer_groups` has its own. If only `backbone_lr` is set, the whole backbone has one group of
-        its own. If neither is set, the backbone's parameters are in the classifier's group. `no_decay_norm_and_bias`
-        splits each group in two.
+        group of `TappedNetwork.layer_groups` has its own. If only `backbone_lr` is set, the whole backbone has one
+        group of its own. If neither is set, the backbone's parameters are in the classifier's group.
+        `no_decay_norm_and_bias` splits each group in two.
 
         Within a group, the parameters are in the order in which the modules list them. This order must not change,
         because the optimiser state in a checkpoint refers to parameters by number.
@@ -101,7 +101,7 @@ class ParamGroupConfig:
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
         """Yield (name of the group, factor for the learning rate, parameter) for each trainable parameter."""
         if backbone is not None:
-            layers = [] if self.layer_decay is None else backbone.layer_groups()
+            layers = [] if self.layer_decay is None else backbone.tapped.layer_groups()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}
             for parameter in _trained(backbone.parameters()):
                 if self.layer_decay is not None:

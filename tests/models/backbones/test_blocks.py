@@ -233,7 +233,9 @@ def test_parameters_that_no_tap_uses_are_frozen(monkeypatch):
 def test_layer_groups_of_swin_are_its_stages():
     backbone = Backbone("timm/swin_tiny_patch4_window7_224", ["layers.2"], info=stage_info(384, 16, 224))
     names = {id(values): name for name, values in backbone.body.named_parameters()}
-    places = [{".".join(names[id(values)].split(".")[:2]) for values in group} for group in backbone.layer_groups()]
+    places = [
+        {".".join(names[id(values)].split(".")[:2]) for values in group} for group in backbone.tapped.layer_groups()
+    ]
     assert places == [{"patch_embed.proj", "patch_embed.norm"}, {"layers.0"}, {"layers.1"}, {"layers.2"}]
 
 
@@ -259,7 +261,7 @@ def test_layer_groups_follow_maps_not_names():
     """The maps of Hiera are those of the blocks 0, 2, 9 and 11; block 1 comes before the second map."""
     backbone = Backbone("timm/hiera_tiny_224", None, mean=None, std=None)
     names = {id(values): name for name, values in backbone.body.named_parameters()}
-    groups = [{names[id(values)].partition(".mlp")[0] for values in group} for group in backbone.layer_groups()]
+    groups = [{names[id(values)].partition(".mlp")[0] for values in group} for group in backbone.tapped.layer_groups()]
     assert [[f"blocks.{number}" in group for number in (0, 1, 2, 8, 9, 10, 11)] for group in groups] == [
         [False] * 7,
         [True, False, False, False, False, False, False],

@@ -10,7 +10,8 @@ from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import dense, locate_maps
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.context import mean_matrix, parse
+from hypercolumns.models.backbones.context import mean_matrix
+from hypercolumns.models.backbones.tap_names import parse
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.taps import RegularGrid, Tap
 

@@ -14,6 +14,7 @@ from helpers.small_runs import config
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
+from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -172,7 +173,8 @@ def gradients(backbone, image):
     The map of `coordinates` and the maps after it are left out: `coordinates` does not depend on the image's values.
     """
     local = backbone.local_maps(image.requires_grad_())
-    for cells in [*local, *backbone.global_maps(backbone.deepest(local), image.shape[2:])]:
+    contexts = [context for context in backbone.contexts if context.is_global]
+    for cells in [*local, *context_maps(contexts, backbone.deepest(local), image.shape[2:])]:
         if not cells.requires_grad:
             return
         index = cells.shape[2] // 2, cells.shape[3] // 2

@@ -54,16 +54,16 @@ def test_attention_makes_no_matrix_of_all_pairs(masked):
 def test_training_keeps_what_the_gradients_need():
     frozen, trained = (Backbone("resnet18", ["layer1"], trainable=count) for count in (0, "all"))
     with torch.no_grad():
-        assert trained.peak_bytes(1, 256, 256) == frozen.peak_bytes(1, 256, 256)
-    assert trained.peak_bytes(1, 256, 256) > 1.5 * frozen.peak_bytes(1, 256, 256)
+        assert trained.tapped.peak_bytes(1, 256, 256) == frozen.tapped.peak_bytes(1, 256, 256)
+    assert trained.tapped.peak_bytes(1, 256, 256) > 1.5 * frozen.tapped.peak_bytes(1, 256, 256)
 
 
 def test_peak_of_a_network_grows_with_its_images():
     backbone = Backbone("resnet18", ["layer1"])
     one, two, large = (
-        backbone.peak_bytes(1, 128, 128),
-        backbone.peak_bytes(2, 128, 128),
-        backbone.peak_bytes(1, 256, 128),
+        backbone.tapped.peak_bytes(1, 128, 128),
+        backbone.tapped.peak_bytes(2, 128, 128),
+        backbone.tapped.peak_bytes(1, 256, 128),
     )
     assert two == pytest.approx(2 * one, rel=0.01)
     assert large == pytest.approx(2 * one, rel=0.01)

@@ -99,7 +99,7 @@ def test_normalisation_of_four_channels(given, expected):
 def test_named_weights_take_other_values(monkeypatch):
     own = [0.1, 0.2, 0.6], [0.5, 0.5, 0.2]
     state = torchvision.models.resnet18().state_dict()
-    monkeypatch.setattr("hypercolumns.models.backbones.backbone.load_weights", lambda *_: (state, own))
+    monkeypatch.setattr("hypercolumns.models.backbones.weights.load_weights", lambda *_: (state, own))
     default = Backbone(**RESNET, weights="named", input_channels=4).fingerprint()
     assert default["mean"] == pytest.approx([0.1, 0.2, 0.6, 0.3])
     assert default["std"] == pytest.approx([0.5, 0.5, 0.2, 0.4])

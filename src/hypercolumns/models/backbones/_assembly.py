@@ -1,33 +1,47 @@
-"""Build a network up to its last tap, and find the properties of its maps."""
+"""Build a network up to its last tap by its name, and find the properties of its maps."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any
 
 from torch import nn
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import _blocks, _network_info, _readers, networks
-from hypercolumns.models.backbones._network_info import Key, NetworkInfo
-from hypercolumns.models.backbones._readers import MapReader
+from hypercolumns.models.backbones._network_info import Key, NetworkInfo, from_record
+from hypercolumns.models.backbones.tapped_network import TappedNetwork
 from hypercolumns.models.backbones.widening import widen_network
 from hypercolumns.models.taps import RegularGrid
+from hypercolumns.runtime import randomness
 
 
-class Assembly(NamedTuple):
-    """A network up to its last tap.
+def build_tapped(key: Key, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None) -> TappedNetwork:
+    """Build a network by its name, up to its last tap.
 
-    Attributes:
-        reader: computes the maps of the taps.
-        body: the network.
-        info: the properties of the maps.
+    Args:
+        key: the network, its taps and their settings.
+        seed: the seed from which random weights are drawn. None: the weights are undefined, and the caller must load
+            weights afterwards.
+        info: see `Backbone`.
+        drop_path: see `Backbone`.
+
+    Returns:
+        The network.
+
+    Raises:
+        ArgumentError: if the network is unknown, or can't be a backbone with these taps.
     """
+    known = _network_info.look_up(key) if info is None else from_record(info, key.tap_modules)
 
-    reader: MapReader
-    body: nn.Module
-    info: NetworkInfo
+    def build() -> nn.Module:
+        if seed is None:
+            return networks.build_blank(key.network, key.channels, drop_path)
+        return networks.build(key.network, key.channels, drop_path)
+
+    with randomness.seeded(seed or 0, "backbone"):
+        return assemble(key, build, known)
 
 
-def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None) -> Assembly:
+def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None) -> TappedNetwork:
     """Build a network up to its last tap.
 
     Args:
@@ -36,7 +50,7 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
         known: the properties of the network's maps; None: they are derived from the network's layers.
 
     Returns:
-        The network with what is known of it.
+        The network.
 
     Raises:
         ArgumentError: if the network can't be a backbone with these taps. If there are several ways to read the
@@ -55,7 +69,7 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
             info = known or _network_info.derive(key, reader, body)
             if known is None and kind == "graph":
                 _check_meaning(key, listed, info)
-            return Assembly(reader, body, info)
+            return TappedNetwork(key, reader, body, info)
         except ArgumentError as error:
             errors.append(error)
     raise errors[kinds.index("blocks") if "blocks" in kinds else 0]

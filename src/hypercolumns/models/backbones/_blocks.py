@@ -184,7 +184,7 @@ class BlockReader:
         names = [name for name, _ in skeleton.named_parameters()]
         depths = {name: len(blocks) for name in names}
         with torch.enable_grad(), torch.inference_mode(False):
-            maps = replace(self, norm=False)(skeleton, image, [[block] for block in blocks])
+            maps = replace(self, norm=False)(skeleton, image, tuple((block,) for block in blocks))
             for depth, values in reversed([*enumerate(maps.values(), start=1)]):
                 depths |= dict.fromkeys(_used(values.sum(), skeleton), depth)
         first = f"{blocks[0]}."
@@ -210,7 +210,7 @@ class BlockReader:
         """
         without = replace(self, norm=False)
         for tap in self.tap_modules if self.norm else ():
-            if self._used_names(body, [tap], image) == without._used_names(body, [tap], image):
+            if self._used_names(body, (tap,), image) == without._used_names(body, (tap,), image):
                 raise ArgumentError(
                     f"norm=true has no effect on the map of {tap[0]}: {name} has no last normalisation layer for the "
                     f"outputs of its blocks; set norm=false"

@@ -1,6 +1,7 @@
 """What a network up to its last tap has in common, however its maps are computed."""
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 MAX_NAMES = 40  # maximum number of module names that an error message lists
 
-TapModules = Sequence[Sequence[str]]  # for each tap, the paths of the tap's modules in the network
+TapModules = tuple[tuple[str, ...], ...]  # for each tap, the paths of the tap's modules in the network
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -47,3 +48,12 @@ def parameters_of(parts: Sequence[nn.Module | Tensor]) -> list[nn.Parameter]:
         elif isinstance(part, nn.Parameter):
             found.append(part)
     return found
+
+
+def hash_weights(body: nn.Module) -> str:
+    """Return a hash of the weights and buffers of a network."""
+    digest = hashlib.sha256()
+    for name, tensor in body.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

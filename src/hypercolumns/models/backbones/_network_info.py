@@ -11,12 +11,13 @@ from torch import nn
 
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import networks
+from hypercolumns.models.backbones._body import TapModules
 from hypercolumns.models.backbones._readers import MapReader, ReaderKind
+from hypercolumns.models.backbones._sizes import AcceptedSizes
 from hypercolumns.models.taps import RegularGrid, Tap
 
 KNOWN = Path(__file__).with_name("known_networks.json")
 MAX_PIXELS = 1 << 20  # the largest number of pixels in a record; no usual network comes near
-TapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
@@ -45,6 +46,11 @@ class NetworkInfo(NamedTuple):
     reader: ReaderKind = "graph"
     multiple: int = 1
     fixed_size: tuple[int, int] | None = None
+
+    @property
+    def sizes(self) -> AcceptedSizes:
+        """The sizes of images that the network accepts."""
+        return AcceptedSizes(self.min_side, self.multiple, self.fixed_size)
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]] | None:
         """Return the size (h_l, w_l) of the map of each of `layers`.

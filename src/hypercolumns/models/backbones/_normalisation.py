@@ -9,6 +9,14 @@ from torch import Tensor
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.decoding import RGB
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Convert uint8 images to float in [0, 1]; return float images unchanged."""
+    return images / 255 if images.dtype == torch.uint8 else images
+
 
 def choose_values(given: Sequence[float] | None, own: Sequence[float], channels: int) -> Sequence[float]:
     """Choose between the values that the user gives and those that belong to the weights.

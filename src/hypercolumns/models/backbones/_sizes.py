@@ -1,11 +1,13 @@
-"""Find the sizes of images that a network accepts, by trying them."""
+"""The sizes of images that a network accepts: find them by trying, and pad images to them."""
 
 import bisect
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from hypercolumns.models.backbones import networks
-from hypercolumns.models.slices import round_up
 
 # Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
 # `AcceptedSizes.min_side`.
@@ -37,9 +39,23 @@ class AcceptedSizes(NamedTuple):
         for down, across in ((self.min_side + 13, 2 * self.min_side + 17), (3 * self.min_side + 4, self.min_side + 7)):
             yield self.rounded(down), self.rounded(across)
 
+    @property
+    def smallest(self) -> tuple[int, int]:
+        """The smallest accepted (height, width), in pixels."""
+        return self.fixed or (self.min_side, self.min_side)
+
     def rounded(self, side: int) -> int:
-        """Return the smallest accepted side from `side` pixels."""
-        return round_up(max(side, self.min_side), self.multiple)
+        """Return the smallest accepted side from `side` pixels. In an export, `side` may be symbolic."""
+        # Rounded up in a form that ONNX computes alike: its division rounds negative numbers the other way.
+        sides = torch.sym_max(side, self.min_side) + self.multiple - 1
+        return sides // self.multiple * self.multiple  # type: ignore[return-value]  # symbolic only in an export
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Enlarge images (B, N, H, W) to an accepted size by repeating the last row and column."""
+        rows, columns = (
+            torch.arange(self.rounded(side), device=images.device).clamp(max=side - 1) for side in images.shape[-2:]
+        )
+        return images.index_select(2, rows).index_select(3, columns)
 
 
 def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patch: int | None = None) -> AcceptedSizes:

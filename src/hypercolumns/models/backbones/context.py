@@ -13,9 +13,8 @@ The n x n parts of a crop are smaller than the n x n parts of the whole image. I
 (`augment.crop`), the parts of its pyramid are therefore smaller in training than in prediction.
 """
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,8 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.coordinates import normalised_coordinates
-from hypercolumns.errors import ArgumentError
+from hypercolumns.coordinates import ImageSize, full_image_box, normalised_coordinates
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 Count = Callable[[int], int]  # from the number of an image's pixels along an axis to the number of a map's cells
@@ -227,69 +225,20 @@ def _edges(size: int) -> Tensor:
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
-KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
-
-
-def parse(name: object) -> ContextTap | None:
-    """Create the context tap with the given name, or return None if the name is the path of a module.
-
-    Args:
-        name: the name of a context tap, such as `pyramid:6`, or the path of a module.
-
-    Returns:
-        The context tap; None if the name is the path of a module.
-
-    Raises:
-        ArgumentError: if the name contains a colon, but is not the name of a context tap.
-    """
-    for kind in KINDS:
-        if match := re.fullmatch(kind.pattern, str(name)):
-            return kind(str(name), *map(int, match.groups()))
-    if ":" in str(name):  # no module's path contains a colon
-        raise ArgumentError(
-            f"{name} in the setting taps or context is not a context tap; write coordinates, pyramid:N (such as "
-            f"pyramid:6) or local_mean:N with an odd N of at least 3"
-        )
-    return None
-
-
-def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ...], ...], tuple[ContextTap, ...]]:
-    """Separate the taps on modules of a network from the context taps.
+def context_maps(
+    contexts: Iterable[ContextTap], deepest: Tensor, size: ImageSize, boxes: Tensor | None = None
+) -> list[Tensor]:
+    """Compute the maps of context taps.
 
     Args:
-        taps: first the taps on modules, each as the path of a module or as a list of paths; then the names of context
-            taps.
+        contexts: the context taps.
+        deepest: (B, C, h, w), the deepest map. For a global tap, it must be that of the whole images: a window of it is
+            not enough.
+        size: (height, width) of the images in pixels.
+        boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
     Returns:
-        Two tuples. The first one holds the paths of each tap's modules, one tuple for each tap on modules. The second
-        one holds the context taps, with the global ones last.
-
-    Raises:
-        ArgumentError: if `taps` does not begin with a module, names a module after a context tap, or names a context
-            tap twice.
+        One map (B, C_l, h_l, w_l) for each context tap.
     """
-    groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
-    contexts = [parse(group[0]) if len(group) == 1 else None for group in groups]
-    layers = tuple(group for group, context in zip(groups, contexts, strict=True) if context is None)
-    if not layers or any(context is not None for context in contexts[: len(layers)]):
-        raise ArgumentError(
-            f"taps={[*taps]} must name modules of the network first, and then context taps; name at least one "
-            f"module, and move the context taps to the end"
-        )
-    names = [context.name for context in contexts if context is not None]
-    if doubled := [name for name in names if names.count(name) > 1]:
-        raise ArgumentError(f"taps and context name {doubled[0]} twice; name it once")
-    named = [context for context in contexts if context is not None]
-    return layers, tuple(sorted(named, key=lambda context: context.is_global))
-
-
-def check_context(names: Sequence[str] | None) -> Sequence[str]:
-    """Check a backbone's argument `context`, and return it as a sequence; None becomes an empty sequence.
-
-    Raises:
-        ArgumentError: unless `names` is None or a list of names of context taps.
-    """
-    names = () if names is None else names
-    if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
-        raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,local_mean:3]")
-    return names
+    boxes = full_image_box(size) if boxes is None else boxes
+    return [context(deepest, size, boxes) for context in contexts]

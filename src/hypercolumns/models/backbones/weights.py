@@ -1,6 +1,6 @@
 """Load the weights of a backbone: weights of torchvision or timm by name, or weights from a file or folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,52 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
+from hypercolumns.models.backbones._normalisation import choose_values
 from hypercolumns.models.backbones._weight_conversion import convert, guess
 from hypercolumns.models.backbones._weight_files import MAX_SHOWN, Normalisation, read_state, some
 from hypercolumns.models.backbones._weight_folders import folder_of, is_weights_folder, read_folder
+from hypercolumns.models.backbones.tapped_network import TappedNetwork
 from hypercolumns.models.backbones.widening import widen_weights
 
-__all__ = ["PRETRAINED", "assign_weights", "is_weights_folder", "is_weights_name", "load_weights"]
+__all__ = ["PRETRAINED", "assign_weights", "is_weights_folder", "is_weights_name", "load_backbone", "load_weights"]
 
 PRETRAINED = "pretrained"
 LAST_NORMS = ("norm.", "encoder.ln.")  # of timm's networks and of torchvision's transformers, see the setting cnn.norm
+
+
+def load_backbone(
+    network: TappedNetwork,
+    weights: str | Mapping[str, Tensor] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Load the weights of a network unless they are None, and choose the normalisation of its images.
+
+    Args:
+        network: the network up to its last tap.
+        weights: see `Backbone`.
+        mean: see `Backbone`.
+        std: see `Backbone`.
+
+    Returns:
+        The mean and the standard deviation to use: those that belong to the weights or to the network, or else the
+        arguments.
+
+    Raises:
+        ArgumentError: if the weights can't be loaded into the network.
+    """
+    if isinstance(weights, str):
+        state, normalisation = load_weights(network.name, weights, network.channels)
+        assign_weights(network.body, state, f"weights={weights}", network.name)
+        if normalisation is not None:
+            own_mean, own_std = normalisation
+            mean = choose_values(mean, own_mean, network.channels)
+            std = choose_values(std, own_std, network.channels)
+    elif weights is not None:
+        assign_weights(network.body, weights, "weights (a state dict)")
+    if mean is None or std is None:
+        return networks.default_normalisation(network.name)
+    return mean, std
 
 
 def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mapping[str, Tensor], Normalisation | None]:
