@@ -21,7 +21,7 @@ from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, Segmente
 from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import alignment
 from hypercolumns.models.alignment import FeatureMap
-from hypercolumns.models.windows import window_margins
+from hypercolumns.models.window_sizes import window_margins
 
 SIZES = ((101, 150), (224, 224), (10, 7))  # (height, width) of the images whose maps are compared, in pixels
 DENSE_SIZE = (61, 90)

@@ -21,15 +21,8 @@ from hypercolumns.models.memory_check import announce_memory
 from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import RegularGrid, Tap
-from hypercolumns.models.windows import (
-    ImageWindow,
-    WholeImages,
-    WindowedImages,
-    trains_batch_norm,
-    whole_maps,
-    window_margins,
-    window_sides,
-)
+from hypercolumns.models.window_sizes import trains_batch_norm, window_margins, window_sides
+from hypercolumns.models.windows import ImageWindow, WholeImages, WindowedImages, whole_maps
 
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 

@@ -8,7 +8,7 @@ from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.overlapping_windows import check_window_overlap
-from hypercolumns.models.windows import sees_parts
+from hypercolumns.models.window_sizes import sees_parts
 from hypercolumns.runtime.free_memory import free_bytes
 
 STEPS = 6  # of the search for a size that fits

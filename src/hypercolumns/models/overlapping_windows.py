@@ -19,7 +19,7 @@ from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import RegularGrid
-from hypercolumns.models.windows import sees_parts, window_sides
+from hypercolumns.models.window_sizes import sees_parts, window_sides
 
 MIN_WEIGHT = 1e-6  # of a window at the end of an overlap; the weights of a cell are divided by their sum
 

@@ -20,7 +20,7 @@ from hypercolumns.models.pixel_visits import VisitPixels, bind_coordinates, visi
 from hypercolumns.models.slices import slices_within
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.view_average import ViewAverage
-from hypercolumns.models.windows import window_sides
+from hypercolumns.models.window_sizes import window_sides
 
 MAX_ADAPTIVE = 1_000_000  # pixels of an image that are predicted adaptively at a time
 NOTED = 1 << 16  # pixels for which the certainty is computed at a time

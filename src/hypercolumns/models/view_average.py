@@ -13,7 +13,8 @@ from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.pixel_visits import ImageView, visit_pixels
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.tta import TestTimeAugmentation
-from hypercolumns.models.windows import Area, window_margins, window_sides
+from hypercolumns.models.window_sizes import window_margins, window_sides
+from hypercolumns.models.windows import Area
 
 # Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
 # that has more of them.
