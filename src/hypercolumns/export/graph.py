@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.export.substitutes import substitute_layers
 from hypercolumns.models.alignment import ratio
 from hypercolumns.models.backbones import as_float
@@ -31,6 +32,24 @@ OutputKind = Literal["labels", "logits"]
 HIGH_RES_STRIDE = 2.0
 
 
+def check_regular(extractor: HypercolumnExtractor) -> None:
+    """Check that an exported program can compute the hypercolumns of images of any size.
+
+    Raises:
+        HypercolumnsError: if the model needs the centres of a tap's cells, but no formula gives them for all image
+            sizes. The message names the tap. A model needs the centres only if its `alignment` is `exact` or if it has
+            context taps.
+    """
+    backbone = extractor.backbone
+    for tap in backbone.taps[: len(backbone.tap_modules)]:
+        regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
+        if not regular and (extractor.is_exact or backbone.contexts):
+            raise HypercolumnsError(
+                f"tap {tap.name} can't be exported: no formula gives the centres of its cells for all image sizes; "
+                f"train a model without this tap, or one with alignment=half_pixel and without context taps"
+            )
+
+
 class ExportableSegmenter(nn.Module):
     """Map images to labels or logits, like `Segmenter`, in a way that torch.export can trace.
 
@@ -42,12 +61,12 @@ class ExportableSegmenter(nn.Module):
 
     Raises:
         HypercolumnsError: if the positions of a tap's cells must be measured separately for each image size, see
-            `HypercolumnExtractor.check_regular`.
+            `check_regular`.
     """
 
     def __init__(self, segmenter: Segmenter, output: OutputKind) -> None:
         super().__init__()
-        segmenter.extractor.check_regular()
+        check_regular(segmenter.extractor)
         self.output = output
         extractor = copy.deepcopy(segmenter.extractor).cpu()
         self._extractor = (extractor,)  # nn.Module registers no module in a tuple; the next line registers the backbone

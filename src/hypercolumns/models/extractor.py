@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.alignment import (
     Alignment,
     FeatureMap,
@@ -20,7 +20,7 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.memory_check import announce_memory
 from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
-from hypercolumns.models.taps import RegularGrid, Tap
+from hypercolumns.models.taps import Tap
 from hypercolumns.models.window_sizes import trains_batch_norm, window_margins, window_sides
 from hypercolumns.models.windows import ImageWindow, WholeImages, WindowedImages, whole_maps
 
@@ -245,22 +245,6 @@ class HypercolumnExtractor(nn.Module):
     def is_exact(self) -> bool:
         """Whether cells are centred at the centres of their receptive fields (`alignment="exact"`)."""
         return self.alignment == "exact"
-
-    def check_regular(self) -> None:
-        """Check that an exported program can compute the hypercolumns of images of any size.
-
-        Raises:
-            HypercolumnsError: if the model needs the centres of a tap's cells, but no formula gives them for all image
-                sizes. The message names the tap. A model needs the centres only if its `alignment` is `exact` or if it
-                has context taps.
-        """
-        for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
-            regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
-            if not regular and (self.is_exact or self.backbone.contexts):
-                raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: no formula gives the centres of its cells for all image sizes; "
-                    f"train a model without this tap, or one with alignment=half_pixel and without context taps"
-                )
 
     def settings(self) -> dict[str, object]:
         """Return the values of `EXTRACTION_SETTINGS` by name, in a form that JSON can represent.
