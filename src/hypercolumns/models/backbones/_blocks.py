@@ -153,11 +153,10 @@ class BlockReader:
         Returns:
             The parts, without duplicates.
         """
-        return _parts(body, self._used_names(body, taps, image)) if taps else []
+        return _parts(body, self._used_names(_trainable_skeleton(body), taps, image)) if taps else []
 
-    def _used_names(self, body: nn.Module, taps: TapModules, image: Tensor) -> set[str]:
+    def _used_names(self, skeleton: nn.Module, taps: TapModules, image: Tensor) -> set[str]:
         """Return the names of the parameters that the maps of some taps depend on, see `used_by`."""
-        skeleton = without_values(body).requires_grad_(True)
         with torch.enable_grad(), torch.inference_mode(False):
             return _used(sum(values.sum() for values in self(skeleton, image, taps).values()), skeleton)
 
@@ -180,7 +179,7 @@ class BlockReader:
             The lists, from shallow to deep, up to the block of the last tap. No list is empty.
         """
         blocks = block_names(body)[: self.indices(body)[-1] + 1]
-        skeleton = without_values(body).requires_grad_(True)
+        skeleton = _trainable_skeleton(body)
         names = [name for name, _ in skeleton.named_parameters()]
         depths = {name: len(blocks) for name in names}
         with torch.enable_grad(), torch.inference_mode(False):
@@ -208,13 +207,20 @@ class BlockReader:
         Raises:
             ArgumentError: if the map of a tap is the same without it.
         """
-        without = replace(self, norm=False)
-        for tap in self.tap_modules if self.norm else ():
-            if self._used_names(body, (tap,), image) == without._used_names(body, (tap,), image):
+        if not self.norm:
+            return
+        skeleton, without = _trainable_skeleton(body), replace(self, norm=False)
+        for tap in self.tap_modules:
+            if self._used_names(skeleton, (tap,), image) == without._used_names(skeleton, (tap,), image):
                 raise ArgumentError(
                     f"norm=true has no effect on the map of {tap[0]}: {name} has no last normalisation layer for the "
                     f"outputs of its blocks; set norm=false"
                 )
+
+
+def _trainable_skeleton(body: nn.Module) -> nn.Module:
+    """Copy a network to the meta device; all parameters of the copy have gradients."""
+    return without_values(body).requires_grad_(True)
 
 
 def _used(value: Any, network: nn.Module) -> set[str]:
