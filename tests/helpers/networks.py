@@ -48,6 +48,17 @@ def make_segmenter(kind: str) -> Segmenter:
     return Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "cat", "dog"]).eval()
 
 
+def build(network, taps=None, **settings):
+    """Build a backbone of timm whose parameters hide nothing: timm's layer scales, for example, begin near 0."""
+    backbone = Backbone(network, taps, mean=None, std=None, **settings).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in backbone.parameters():
+            if values.ndim < 2:
+                values.uniform_(0.5, 1.5, generator=generator)
+    return backbone
+
+
 def stage_info(channels, stride, side):
     """Return what is known of a network that is read by blocks, with one tap and images of one size, see `Backbone`."""
     axis = {"stride": stride, "offset": (stride - 1) / 2, "rf_extent": None, "size_offset": 0}

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers.networks import stage_info
+from helpers.networks import build, stage_info
 from torch import nn
 
 from hypercolumns.errors import HypercolumnsError
@@ -19,17 +19,6 @@ PLAIN = ("test_vit", "test_vit4", ROTARY)  # without and with registers; rotary 
 FIXED = "test_vit_relpos"
 # Windows of attention and filters; one size; filters alone, whose maps timm holds as (B, h, w, C).
 HYBRID = ("test_maxvit", "test_coatnet", "test_mambaout")
-
-
-def build(model, taps=None, **settings):
-    """Build a backbone whose parameters hide nothing: timm's layer scales, for example, begin near 0."""
-    backbone = Backbone(f"timm/{model}", taps, mean=None, std=None, **settings).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for values in backbone.parameters():
-            if values.ndim < 2:
-                values.uniform_(0.5, 1.5, generator=generator)
-    return backbone
 
 
 def own_maps(backbone, images, norm=False):
@@ -57,7 +46,7 @@ def padded(images, patch):
 @pytest.mark.parametrize("size", [(101, 150), (64, 48), (5, 9)])
 @pytest.mark.parametrize("model", PLAIN)
 def test_maps_equal_those_of_timm(model, size):
-    backbone, images = build(model), torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    backbone, images = build(f"timm/{model}"), torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     patch = 14 if model == ROTARY else 16
     with torch.no_grad():
         maps = backbone(backbone.pad(images))
@@ -68,7 +57,7 @@ def test_maps_equal_those_of_timm(model, size):
 
 @pytest.mark.parametrize(("model", "multiple"), [*zip(HYBRID, (160, 1, 1), strict=True)])
 def test_maps_of_hybrids_equal_those_of_timm(model, multiple):
-    backbone, images = build(model), torch.rand(2, 3, 70, 181, generator=torch.Generator().manual_seed(0))
+    backbone, images = build(f"timm/{model}"), torch.rand(2, 3, 70, 181, generator=torch.Generator().manual_seed(0))
     assert (backbone.multiple, backbone.fixed_size) == (multiple, (160, 160) if model == "test_coatnet" else None)
     extractor = HypercolumnExtractor(backbone)
     seen = extractor.view(images).seen
@@ -81,12 +70,12 @@ def test_maps_of_hybrids_equal_those_of_timm(model, multiple):
 
 
 def test_norm_normalises_every_map():
-    backbone, images = build("test_vit", norm=True), torch.rand(1, 3, 48, 64)
+    backbone, images = build("timm/test_vit", norm=True), torch.rand(1, 3, 48, 64)
     with torch.no_grad():
         maps = backbone(images)
     for ours, theirs in zip(maps, own_maps(backbone, images, norm=True), strict=True):
         assert torch.equal(ours, theirs)
-    assert not torch.allclose(maps[0], build("test_vit")(images)[0], atol=0.1)
+    assert not torch.allclose(maps[0], build("timm/test_vit")(images)[0], atol=0.1)
 
 
 def test_torchvision_maps_equal_its_blocks():
@@ -113,7 +102,7 @@ def test_default_taps_are_quarters_of_the_blocks():
 @pytest.mark.parametrize("model", PLAIN)
 def test_gradient_is_sharpest_at_declared_centre(model):
     """A pixel's gradient at a cell, squared and averaged over noise, is centred on the patch of the cell."""
-    backbone = build(model)
+    backbone = build(f"timm/{model}")
     patch = 14 if model == ROTARY else 16
     images = torch.rand(8, 3, 5 * patch, 7 * patch, generator=torch.Generator().manual_seed(0)).requires_grad_()
     row, column = 2, 3
@@ -132,7 +121,7 @@ def test_gradient_is_sharpest_at_declared_centre(model):
 
 @pytest.mark.parametrize("model", [*PLAIN, FIXED, *HYBRID])
 def test_dense_equals_points_and_upsampling(model):
-    backbone = build(model)
+    backbone = build(f"timm/{model}")
     segmenter = Segmenter(
         HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 3, hidden=8), ["a", "b", "c"]
     ).eval()
@@ -151,7 +140,7 @@ def test_dense_equals_points_and_upsampling(model):
 
 
 def test_one_size_is_resized_and_refuses_others():
-    backbone = build(FIXED)
+    backbone = build(f"timm/{FIXED}")
     assert backbone.fixed_size == (160, 160)
     extractor = HypercolumnExtractor(backbone)
     assert extractor.resize == (160, 160)
@@ -162,7 +151,7 @@ def test_one_size_is_resized_and_refuses_others():
 
 def test_model_file_keeps_what_is_needed(tmp_path):
     for model, settings in (("test_vit", {"norm": True}), (FIXED, {})):
-        backbone = build(model, ["blocks.0", "blocks.2"], **settings)
+        backbone = build(f"timm/{model}", ["blocks.0", "blocks.2"], **settings)
         segmenter = Segmenter(
             HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]
         ).eval()
@@ -175,7 +164,7 @@ def test_model_file_keeps_what_is_needed(tmp_path):
 
 
 def test_trainable_trains_blocks_of_last_taps():
-    backbone = build("test_vit4", ["blocks.1", "blocks.3"], trainable=1)
+    backbone = build("timm/test_vit4", ["blocks.1", "blocks.3"], trainable=1)
     trained = {name for name, values in backbone.body.named_parameters() if values.requires_grad}
     assert trained == {
         name for name, _ in backbone.body.named_parameters() if name.startswith(("blocks.2", "blocks.3"))
@@ -188,7 +177,7 @@ def test_trainable_trains_blocks_of_last_taps():
 
 
 def test_last_norm_is_trained_with_all():
-    backbone = build("test_vit", ["blocks.1", "blocks.3"], trainable="all", norm=True)
+    backbone = build("timm/test_vit", ["blocks.1", "blocks.3"], trainable="all", norm=True)
     assert all(values.requires_grad for values in backbone.body.parameters())
 
 
@@ -208,7 +197,7 @@ def test_wrong_taps_are_told(model, taps, settings, message):
 
 def test_half_pixel_uses_the_padded_size():
     """The map of an image of 20 pixels shows 32 pixels: the cells are centred at 7.5 and 23.5, as exact."""
-    extractor = HypercolumnExtractor(build("test_vit"), alignment="half_pixel")
+    extractor = HypercolumnExtractor(build("timm/test_vit"), alignment="half_pixel")
     (window,) = extractor.windows(torch.rand(1, 3, 20, 20))
     assert window.maps[0].row_centres.tolist() == [7.5, 23.5]
     assert alignment.cell_centres(extractor.backbone.taps[0].axes[0], 2, 20, "exact").tolist() == [7.5, 23.5]
@@ -241,13 +230,13 @@ def test_layer_groups_of_swin_are_its_stages():
 
 def test_taps_are_the_maps_that_timm_lists():
     """The module of a stage of EfficientViM ends in a layer that halves the map; timm's map is the one before."""
-    backbone = build("efficientvim_m1")
+    backbone = build("timm/efficientvim_m1")
     assert [(tap.channels, tap.axes[0].stride) for tap in backbone.taps] == [(128, 16), (192, 32), (320, 64)]
 
 
 def test_maps_of_one_path_have_names_of_their_own():
     """timm gives the maps of both branches of CrossViT the same path."""
-    backbone = build("crossvit_tiny_240", ["blocks.2", "blocks.2-2"])
+    backbone = build("timm/crossvit_tiny_240", ["blocks.2", "blocks.2-2"])
     images = torch.rand(1, 3, 60, 70)
     reference = timm.create_model("crossvit_tiny_240", features_only=True).eval()
     reference.load_state_dict({f"model.{name}": values for name, values in backbone.body.state_dict().items()})

@@ -5,24 +5,13 @@ import math
 import pytest
 import torch
 import torchvision
-from helpers.networks import stage_info
+from helpers.networks import build, stage_info
 from torchvision.models.vision_transformer import VisionTransformer
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 
 VIT, CNN = ("timm/test_vit", ["blocks.0", "blocks.2"]), ("timm/test_resnet", ["layer1", "layer3"])
-
-
-def build(network, taps, **settings):
-    """Build a backbone whose parameters hide nothing: timm's layer scales, for example, begin near 0."""
-    backbone = Backbone(network, taps, mean=None, std=None, **settings)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for values in backbone.parameters():
-            if values.ndim < 2:
-                values.uniform_(0.5, 1.5, generator=generator)
-    return backbone
 
 
 def gradients(backbone, images):
