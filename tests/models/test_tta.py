@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
-from hypercolumns.models import segmenter as segmenter_module
-from hypercolumns.models import view_average
+from hypercolumns.models import dense_prediction, pixel_prediction, view_average
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
@@ -104,7 +103,7 @@ def test_average_in_parts_equals_whole(segmenter, monkeypatch, size):
     whole = segmenter.class_probabilities(pictures, tta)
     monkeypatch.setattr(view_average, "MAX_AVERAGED", 0)
     monkeypatch.setattr(view_average, "PART_VALUES", 900)
-    monkeypatch.setattr(segmenter_module, "NOTED", 100)
+    monkeypatch.setattr(pixel_prediction, "MAX_PIXELS", 100)
     prediction = segmenter.predict_pixels(
         pictures, tta, probabilities=True, store=lambda rows, columns, values: parts.append((rows, columns, values))
     )
@@ -124,5 +123,5 @@ def test_adaptive_parts_of_a_window_keep_labels(segmenter, monkeypatch):
     """With stride 1, each pixel is classified, and no part has more than 500 pixels."""
     fixed, pictures = at_size(segmenter, (32, 32)), images(90, 120)
     expected = fixed.labels(pictures)
-    monkeypatch.setattr(segmenter_module, "MAX_ADAPTIVE", 500)
+    monkeypatch.setattr(dense_prediction, "MAX_ADAPTIVE", 500)
     assert (fixed.labels(pictures, AdaptiveSettings(stride=1)) == expected).float().mean() > 0.999

@@ -1,4 +1,4 @@
-"""Values for all pixels of images, computed by a classifier and held for a few pixels at a time."""
+"""Apply a classifier to all pixels of images, window by window."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,13 @@ from torch import Tensor
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.engine import Head, classify
+from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
+from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.slices import slices_within
+from hypercolumns.models.window_sizes import window_sides
 from hypercolumns.models.windows import Area, WholeImages, WindowedImages
+
+MAX_ADAPTIVE = 1_000_000  # pixels of an image that are predicted adaptively at a time
 
 ImageView = WholeImages | WindowedImages
 VisitPixels = Callable[[slice, slice, Tensor], None]  # takes rows, columns and their values, see `visit_pixels`
@@ -45,6 +50,73 @@ def visit_pixels(
         pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
         classify(maps, *pixels, *first_layer, visiting)
         del maps  # frees the memory before the next window is computed
+
+
+def classify_pixels(
+    extractor: HypercolumnExtractor,
+    classifier: Classifier,
+    images: Tensor,
+    head: Callable[[Tensor, PixelCoordinates], Tensor],
+    boxes: Tensor | None = None,
+) -> Tensor:
+    """Apply the classifier's first layer, and then `head`, to every pixel of the images, window by window.
+
+    Args:
+        extractor: computes the maps.
+        classifier: gives the first layer.
+        images: (B, 3, H, W).
+        head: a function that takes the arguments of `Classifier.head`, and returns C values for each pixel.
+        boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
+
+    Returns:
+        (B, H, W, C), the values that `head` returns.
+    """
+    weight, bias = classifier.folded_first_layer()
+    boxes_or_image = full_image_box(images.shape[-2:]) if boxes is None else boxes
+    bound = bind_coordinates(head, boxes_or_image, classifier.needs_coordinates)
+    parameters = classifier.head_parameters()
+    whole: Tensor | None = None
+    for rows, columns, maps in extractor.windows(images, boxes):
+        pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
+        part = classify(maps, *pixels, weight, bias, bound, parameters)
+        if part.shape[1:3] == images.shape[-2:]:
+            return part
+        if whole is None:
+            whole = part.new_empty(len(images), *images.shape[-2:], part.shape[-1])
+        whole[:, rows, columns] = part
+        del maps  # frees the memory before the next window is computed
+    assert whole is not None, "there is at least one window"
+    return whole
+
+
+def label_adaptively(
+    extractor: HypercolumnExtractor, classifier: Classifier, images: Tensor, adaptive: AdaptiveSettings
+) -> Tensor:
+    """Predict the class of every pixel approximately, by `engine.adaptive_labels`.
+
+    Args:
+        extractor: computes the maps.
+        classifier: classifies the hypercolumns.
+        images: (B, 3, H, W).
+        adaptive: the settings.
+
+    Returns:
+        (B, H, W) uint8, class indices.
+    """
+    first_layer = classifier.folded_first_layer()
+    head = bind_coordinates(classifier.head, full_image_box(images.shape[-2:]), classifier.needs_coordinates)
+    labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
+    for rows, columns, maps in extractor.windows(images):
+        # A window of images that the backbone sees smaller can have many pixels.
+        sides = window_sides((rows.stop - rows.start, columns.stop - columns.start), (0, 0), MAX_ADAPTIVE)
+        for down in slices_within(rows, sides[0]):
+            for across in slices_within(columns, sides[1]):
+                for index, part in enumerate(labels[:, down, across]):
+                    image_maps = [tap_map._replace(values=tap_map.values[index : index + 1]) for tap_map in maps]
+                    part.copy_(adaptive_labels(image_maps, down, across, *first_layer, head, adaptive))
+                    del image_maps
+        del maps  # frees the memory before the next window is computed
+    return labels
 
 
 def bind_coordinates(

@@ -6,6 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hypercolumns.models.dense_prediction import VisitPixels
+from hypercolumns.models.slices import slices_within
+
+MAX_PIXELS = 1 << 16  # pixels for which the certainty is computed at a time
 Detail = Literal["labels", "certainty", "probabilities"]  # each value gives more outputs than the value before
 
 
@@ -38,3 +42,46 @@ def certainty(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     entropy = torch.special.entr(probabilities).sum(-1, keepdim=True) / math.log(max(probabilities.shape[-1], 2))
     confidence, labels = probabilities.max(-1, keepdim=True)
     return labels, confidence, entropy
+
+
+class CollectedPrediction:
+    """The prediction for all pixels of images, collected from the probabilities of one part after the other.
+
+    Args:
+        images: (B, 3, H, W).
+        classes: the number of classes, if the prediction is to contain the probabilities of all classes; None: it is
+            not.
+        store: called with the rows, the columns and the probabilities (B, h, w, classes) float16 of each part; None: no
+            call.
+
+    Attributes:
+        prediction: the prediction. The labels are uint8. The confidence, the entropy and the probabilities are float16.
+    """
+
+    def __init__(self, images: Tensor, classes: int | None, store: VisitPixels | None) -> None:
+        count, size = len(images), images.shape[-2:]
+        labels = images.new_empty(count, *size, dtype=torch.uint8)
+        confidence, entropy = (images.new_empty(count, *size, dtype=torch.float16) for _ in range(2))
+        every = None if classes is None else images.new_empty(count, classes, *size, dtype=torch.float16)
+        self.prediction = PixelPrediction(labels, confidence, entropy, every)
+        self._store = store
+
+    def add(self, rows: slice, columns: slice, probabilities: Tensor) -> None:
+        """Add the prediction for one part of the images.
+
+        Args:
+            rows: the rows of the part's pixels.
+            columns: the columns of the part's pixels.
+            probabilities: (B, h, w, classes) float, the class probabilities of the pixels.
+        """
+        for band in slices_within(rows, max(MAX_PIXELS // (columns.stop - columns.start), 1)):
+            self._add(band, columns, probabilities[:, band.start - rows.start : band.stop - rows.start])
+
+    def _add(self, rows: slice, columns: slice, probabilities: Tensor) -> None:
+        *whole, every = self.prediction
+        for values, part in zip(whole, certainty(probabilities), strict=True):
+            values[:, rows, columns] = part[..., 0]
+        if every is not None:
+            every[:, :, rows, columns] = probabilities.movedim(-1, 1)
+        if self._store is not None:
+            self._store(rows, columns, probabilities.half())

@@ -1,29 +1,24 @@
 """The complete model, which computes logits and labels for a batch of images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding, shown
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
+from hypercolumns.models.dense_prediction import VisitPixels, classify_pixels, label_adaptively, visit_pixels
+from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.pixel_prediction import PixelPrediction, certainty
-from hypercolumns.models.pixel_visits import VisitPixels, bind_coordinates, visit_pixels
-from hypercolumns.models.slices import slices_within
+from hypercolumns.models.pixel_prediction import CollectedPrediction, PixelPrediction
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.view_average import ViewAverage
-from hypercolumns.models.window_sizes import window_sides
-
-MAX_ADAPTIVE = 1_000_000  # pixels of an image that are predicted adaptively at a time
-NOTED = 1 << 16  # pixels for which the certainty is computed at a time
 
 
 class Segmenter(nn.Module):
@@ -128,7 +123,8 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits (B, classes, H, W) of all pixels of the images."""
-        return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
+        logits = classify_pixels(self.extractor, self.classifier, images, self.classifier.head, boxes)
+        return logits.permute(0, 3, 1, 2)
 
     def visit_logits(self, images: Tensor, visit: VisitPixels) -> None:
         """Compute the logits of all pixels, and hold those of a few pixels at a time, without gradients.
@@ -193,21 +189,16 @@ class Segmenter(nn.Module):
             HypercolumnsError: if both `adaptive` and `tta` are given.
         """
         with torch.no_grad():
+            if tta != NO_TTA and adaptive is not None:
+                raise HypercolumnsError(
+                    "adaptive can't be combined with tta, because adaptive prediction classifies a single view; leave "
+                    "out one of the two"
+                )
             if tta != NO_TTA:
-                if adaptive is not None:
-                    raise HypercolumnsError(
-                        "adaptive can't be combined with tta, because adaptive prediction classifies a single view; "
-                        "leave out one of the two"
-                    )
-                labels = images.new_empty(len(images), *images.shape[-2:], dtype=torch.uint8)
-                for rows, columns, scores in self._view_average.parts(images, tta):
-                    labels[:, rows, columns] = scores.argmax(-1).to(torch.uint8)
-                    del scores  # frees the memory before the next part is computed
-                return labels
+                return self._view_average.labels(images, tta)
             if adaptive is not None:
-                return self._adaptive_labels(images, adaptive)
-            head = self.classifier.head
-            return self._classify(images, lambda *seen: head(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
+                return label_adaptively(self.extractor, self.classifier, images, adaptive)
+            return classify_pixels(self.extractor, self.classifier, images, self._label)[..., 0]
 
     def predict_pixels(
         self,
@@ -230,32 +221,10 @@ class Segmenter(nn.Module):
             The prediction. The labels are uint8. The confidence, the entropy and, if requested, the probabilities are
             float16.
         """
-        size = images.shape[-2], images.shape[-1]
-        labels = images.new_empty(len(images), *size, dtype=torch.uint8)
-        confidence, entropy = (images.new_empty(len(images), *size, dtype=torch.float16) for _ in range(2))
-        every: Tensor | None = None
-        if probabilities:
-            every = images.new_empty(len(images), len(self.classes), *size, dtype=torch.float16)
-
-        def note(rows: slice, columns: slice, scores: Tensor) -> None:
-            for whole, part in zip((labels, confidence, entropy), certainty(scores), strict=True):
-                whole[:, rows, columns] = part[..., 0]
-            if every is not None:
-                every[:, :, rows, columns] = scores.movedim(-1, 1)
-            if store is not None:
-                store(rows, columns, scores.half())
-
+        collected = CollectedPrediction(images, len(self.classes) if probabilities else None, store)
         with torch.no_grad():
-            if tta == NO_TTA:
-                visit_pixels(
-                    self.extractor.view(images), size, self.classifier, self._view_average.head_probabilities, note
-                )
-            else:
-                for rows, columns, scores in self._view_average.parts(images, tta):
-                    for band in slices_within(rows, max(NOTED // (columns.stop - columns.start), 1)):
-                        note(band, columns, scores[:, band.start - rows.start : band.stop - rows.start])
-                    del scores  # frees the memory before the next part is computed
-        return PixelPrediction(labels, confidence, entropy, every)
+            self._view_average.visit(images, tta, collected.add)
+        return collected.prediction
 
     def class_probabilities(self, images: Tensor, tta: TestTimeAugmentation = NO_TTA) -> Tensor:
         """Compute the class probabilities of every pixel, averaged over the views of `tta`, without gradients.
@@ -270,6 +239,9 @@ class Segmenter(nn.Module):
         with torch.no_grad():
             _, _, probabilities = next(self._view_average.parts(images, tta, in_parts=False))
             return probabilities.permute(0, 3, 1, 2)
+
+    def _label(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+        return self.classifier.head(hidden, where).argmax(-1, keepdim=True).to(torch.uint8)
 
     @property
     def _view_average(self) -> ViewAverage:
@@ -326,56 +298,3 @@ class Segmenter(nn.Module):
             self.decoding,
             self.scheme.mask_rules(),
         )
-
-    def _classify(
-        self,
-        images: Tensor,
-        head: Callable[[Tensor, PixelCoordinates], Tensor],
-        boxes: Tensor | None = None,
-        resize: ImageSize | None = None,
-    ) -> Tensor:
-        """Apply the classifier's first layer, and then `head`, to every pixel of the images, window by window.
-
-        Args:
-            images: (B, 3, H, W).
-            head: a function that takes the arguments of `Classifier.head`, and returns C values for each pixel.
-            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
-            resize: (height, width) in pixels, to which the images are resized for the backbone; None: the attribute
-                `resize` of the extractor.
-
-        Returns:
-            (B, H, W, C), the values that `head` returns.
-        """
-        weight, bias = self.classifier.folded_first_layer()
-        boxes_or_image = full_image_box(images.shape[-2:]) if boxes is None else boxes
-        bound = bind_coordinates(head, boxes_or_image, self.classifier.needs_coordinates)
-        parameters = self.classifier.head_parameters()
-        whole: Tensor | None = None
-        for rows, columns, maps in self.extractor.windows(images, boxes, resize):
-            pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
-            part = classify(maps, *pixels, weight, bias, bound, parameters)
-            if part.shape[1:3] == images.shape[-2:]:
-                return part
-            if whole is None:
-                whole = part.new_empty(len(images), *images.shape[-2:], part.shape[-1])
-            whole[:, rows, columns] = part
-            del maps  # frees the memory before the next window is computed
-        assert whole is not None, "there is at least one window"
-        return whole
-
-    def _adaptive_labels(self, images: Tensor, adaptive: AdaptiveSettings) -> Tensor:
-        first_layer = self.classifier.folded_first_layer()
-        box = full_image_box(images.shape[-2:])
-        head = bind_coordinates(self.classifier.head, box, self.classifier.needs_coordinates)
-        labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
-        for rows, columns, maps in self.extractor.windows(images):
-            # A window of images that the backbone sees smaller can have many pixels.
-            sides = window_sides((rows.stop - rows.start, columns.stop - columns.start), (0, 0), MAX_ADAPTIVE)
-            for down in slices_within(rows, sides[0]):
-                for across in slices_within(columns, sides[1]):
-                    for index, part in enumerate(labels[:, down, across]):
-                        image_maps = [tap_map._replace(values=tap_map.values[index : index + 1]) for tap_map in maps]
-                        part.copy_(adaptive_labels(image_maps, down, across, *first_layer, head, adaptive))
-                        del image_maps
-            del maps  # frees the memory before the next window is computed
-        return labels

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates
 from hypercolumns.models.classifiers import Classifier
+from hypercolumns.models.dense_prediction import ImageView, VisitPixels, visit_pixels
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.pixel_visits import ImageView, visit_pixels
 from hypercolumns.models.slices import even_slices
-from hypercolumns.models.tta import TestTimeAugmentation
+from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.window_sizes import window_margins, window_sides
 from hypercolumns.models.windows import Area
 
@@ -64,6 +64,31 @@ class ViewAverage:
         for rows in even_slices(height, sides[0]):
             for columns in even_slices(width, sides[1]):
                 yield rows, columns, self._average(views, (height, width), (rows, columns))
+
+    def visit(self, images: Tensor, tta: TestTimeAugmentation, visit: VisitPixels) -> None:
+        """Average the class probabilities over views, and hold those of a few pixels at a time if they can be divided.
+
+        Args:
+            images: (B, 3, H, W).
+            tta: the views of the images.
+            visit: called with the rows, the columns and the probabilities (B, h, w, classes) float32 of one part after
+                the other.
+        """
+        if tta == NO_TTA:
+            size = images.shape[-2], images.shape[-1]
+            visit_pixels(self.extractor.view(images), size, self.classifier, self.head_probabilities, visit)
+            return
+        for rows, columns, scores in self.parts(images, tta):
+            visit(rows, columns, scores)
+            del scores  # frees the memory before the next part is computed
+
+    def labels(self, images: Tensor, tta: TestTimeAugmentation) -> Tensor:
+        """Return the classes (B, H, W) uint8 with the largest averaged probabilities."""
+        labels = images.new_empty(len(images), *images.shape[-2:], dtype=torch.uint8)
+        for rows, columns, scores in self.parts(images, tta):
+            labels[:, rows, columns] = scores.argmax(-1).to(torch.uint8)
+            del scores  # frees the memory before the next part is computed
+        return labels
 
     def head_probabilities(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
         """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
