@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import timm
 import torch
 import torchvision
 from helpers.networks import build, stage_info
@@ -96,14 +97,40 @@ def test_grad_checkpointing_with_frozen_blocks():
             "timm/test_maxvit",
             "stages.0",
             (32, 4, 160),
-            r"trained BatchNorm layers of timm/test_maxvit .* twice in each",
+            r"trained BatchNorm layers of timm/test_maxvit .* again in each step, and update their statistics twice",
         ),
+        ("timm/xcit_nano_12_p16_224", "blocks.0", (128, 16, 224), r"twice"),
         ("timm/pit_ti_224", "transformers.0", (64, 8, 224), "is not possible for timm/pit_ti_224 in timm; set"),
     ],
 )
 def test_grad_checkpointing_is_refused_for(network, tap, map_of_tap, message):
     with pytest.raises(HypercolumnsError, match=f"grad_checkpointing=true .*{message}"):
         build(network, [tap], info=stage_info(*map_of_tap), trainable="all", grad_checkpointing=True)
+
+
+def test_checkpointing_without_effect_is_refused(monkeypatch):
+    monkeypatch.setattr(timm.models.VisionTransformer, "set_grad_checkpointing", lambda network, enable: None)
+    with pytest.raises(HypercolumnsError, match="grad_checkpointing=true has no effect on timm/test_vit: none of its"):
+        build(*VIT, trainable=1, grad_checkpointing=True)
+
+
+def test_reentrant_checkpointing_is_refused():
+    """timm reads the variable when it is imported; with it, the first trained block would get no gradients."""
+    timm.layers.set_reentrant_ckpt(True)
+    try:
+        with pytest.raises(HypercolumnsError, match="TIMM_REENTRANT_CKPT is set; unset it"):
+            build(*VIT, trainable=1, grad_checkpointing=True)
+    finally:
+        timm.layers.set_reentrant_ckpt(False)
+
+
+@pytest.mark.parametrize("trainable", [1, "all"])
+def test_recomputed_layers_are_in_trained_blocks(trainable):
+    """The stem is not computed again, and neither is a frozen block."""
+    backbone = build(*VIT, trainable=trainable, grad_checkpointing=True)
+    blocks = {path.split(".")[1] for path in backbone.tapped.recomputed([]) if path.startswith("blocks.")}
+    assert blocks == ({"1", "2"} if trainable == 1 else {"0", "1", "2"})
+    assert not any(path.startswith("patch_embed") for path in backbone.tapped.recomputed([]))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,21 @@ def tracing() -> dict[str, Any]:
     }
 
 
+def check_checkpointing() -> None:
+    """Check that timm's gradient checkpointing gives all trained layers their gradients.
+
+    Raises:
+        ArgumentError: if timm uses torch's reentrant variant. A block whose input needs no gradient, such as the first
+            trained block after frozen ones, would get none.
+    """
+    _timm()
+    if importlib.import_module("timm.layers").use_reentrant_ckpt():
+        raise ArgumentError(
+            "grad_checkpointing=true would leave trained blocks after frozen ones without gradients, because the "
+            "environment variable TIMM_REENTRANT_CKPT is set; unset it"
+        )
+
+
 def list_names() -> list[str]:
     """Return the names of timm's models, without tags of weights."""
     names: list[str] = _timm().list_models()

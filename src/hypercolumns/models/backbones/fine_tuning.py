@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.errors import ArgumentError, is_int
-from hypercolumns.models.backbones import networks
+from hypercolumns.models.backbones import _timm, networks
 from hypercolumns.models.backbones._body import parameters_of
 from hypercolumns.models.backbones.tapped_network import TappedNetwork
 
@@ -135,14 +135,24 @@ def use_grad_checkpointing(network: TappedNetwork, frozen: Iterable[nn.Module]) 
             f"grad_checkpointing=true is possible for transformers and hybrids that are read by blocks, but the maps "
             f"of {network.name} are computed by a graph of its layers; {remedy}"
         )
-    for path, layer in trained_batch_norms(network.body, frozen):
-        if layer.track_running_stats:
-            raise ArgumentError(
-                f"grad_checkpointing=true would update the statistics of trained BatchNorm layers of {network.name} "
-                f"({path}, for example) twice in each step; {remedy}, or choose a value of trainable that freezes them"
-            )
     body: Any = network.body
+    if networks.of_timm(network.name) is not None:
+        _timm.check_checkpointing()
     try:
         body.set_grad_checkpointing(True)
     except (AssertionError, AttributeError) as error:  # timm's way to say that a network can't
         raise ArgumentError(f"grad_checkpointing=true is not possible for {network.name} in timm; {remedy}") from error
+    trained = any(parameter.requires_grad for parameter in body.parameters())
+    recomputed = network.recomputed(frozen) if trained else []
+    if trained and not recomputed:
+        raise ArgumentError(
+            f"grad_checkpointing=true has no effect on {network.name}: none of its trained layers is computed again; "
+            f"{remedy}"
+        )
+    for path, layer in trained_batch_norms(body, frozen):
+        if layer.track_running_stats and path in recomputed:
+            raise ArgumentError(
+                f"grad_checkpointing=true would compute trained BatchNorm layers of {network.name} ({path}, for "
+                f"example) again in each step, and update their statistics twice; {remedy}, or choose a value of "
+                f"trainable that freezes them"
+            )

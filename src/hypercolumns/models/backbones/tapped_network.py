@@ -2,7 +2,8 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -96,12 +97,8 @@ class TappedNetwork:
         Returns:
             A number of bytes.
         """
-        trained = {name for name, parameter in self.body.named_parameters() if parameter.requires_grad}
-        skeleton = self._skeleton
-        if trained and torch.is_grad_enabled():
-            skeleton = without_values(self.body)
-            for name, parameter in skeleton.named_parameters():
-                parameter.requires_grad_(name in trained)
+        trains = any(parameter.requires_grad for parameter in self.body.parameters())
+        skeleton = self._trained_skeleton() if trains and torch.is_grad_enabled() else self._skeleton
         read, scale = _readers.quiet(self.reader, skeleton), torch.ones(1, device="meta")
 
         def run() -> object:
@@ -109,6 +106,30 @@ class TappedNetwork:
             return run_body(read, self.tap_modules, (images - scale) / scale)
 
         return peak_bytes(run, [*skeleton.parameters(), *skeleton.buffers()])
+
+    def recomputed(self, frozen: Iterable[nn.Module]) -> list[str]:
+        """Return the paths of the layers that the backward pass runs again, found by one step without values.
+
+        Args:
+            frozen: the modules that stay in evaluation mode.
+
+        Returns:
+            The paths in `body`, in the order of its modules.
+        """
+        still = {id(part) for module in frozen for part in module.modules()}
+        skeleton = self._trained_skeleton().train()
+        runs: Counter[str] = Counter()
+        for (path, layer), twin in zip(self.body.named_modules(), skeleton.modules(), strict=True):
+            if id(layer) in still:
+                twin.training = False
+            twin.register_forward_hook(functools.partial(_count_run, runs, path))
+        with torch.enable_grad(), torch.inference_mode(False):
+            # Two images: with one, a BatchNorm layer may have a single value for each channel, which it refuses.
+            images = self._meta_images(2, *self.info.sizes.smallest)
+            maps = run_body(_readers.quiet(self.reader, skeleton), self.tap_modules, images)
+            before = runs.copy()
+            torch.autograd.backward([cells.sum() for cells in maps if cells.requires_grad])
+        return [path for path, _ in self.body.named_modules() if runs[path] > before[path]]
 
     def holds(self, module: str) -> bool:
         """Return whether the network still has the module or operation of a tap."""
@@ -144,6 +165,14 @@ class TappedNetwork:
         with torch.inference_mode(False):  # the first access may be during a prediction
             return without_values(self.body)
 
+    def _trained_skeleton(self) -> nn.Module:
+        """Make another such copy, in which the parameters that are trained have gradients."""
+        trained = {name for name, parameter in self.body.named_parameters() if parameter.requires_grad}
+        skeleton = without_values(self.body)
+        for name, parameter in skeleton.named_parameters():
+            parameter.requires_grad_(name in trained)
+        return skeleton
+
     def _smallest_image(self) -> Tensor:
         return self._meta_images(1, *self.info.sizes.smallest)
 
@@ -172,3 +201,8 @@ class TappedNetwork:
                     f"{' and '.join(networks.libraries(self.name))} that the model's header names, or for a network "
                     f"of conf/cnn run python -m hypercolumns.settings.known_networks"
                 )
+
+
+def _count_run(runs: Counter[str], path: str, *_: object) -> None:
+    """Count a run of the layer at a path, as a forward hook."""
+    runs[path] += 1
