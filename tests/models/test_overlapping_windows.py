@@ -1,6 +1,7 @@
 """Maps of overlapping windows, blended: against a loop over cells, and where they make no difference."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -141,6 +142,16 @@ def test_overlap_too_large_for_the_windows(vit, image):
     message = r"window_overlap=49 does not fit windows of max_window_pixels=9216 .* whose sides are 96 .* to 64 pixels"
     with pytest.raises(ArgumentError, match=message):
         extractor(image)
+
+
+def test_memory_is_said_again_only_if_it_grows(vit):
+    """Sizes within a third of each other give one warning, and an image of twice the pixels gives another one."""
+    extractor = HypercolumnExtractor(vit, max_window_pixels=LIMIT)
+    images = [torch.rand(1, 3, *size) for size in [(112, 112), (112, 128), (128, 112), (128, 128), (256, 144)]]
+    with pytest.warns(UserWarning, match="GB of memory") as warned:
+        list(map(extractor.view, images))
+    sizes = [re.search(r"of (\d+x\d+) pixels", str(warning.message))[1] for warning in warned]
+    assert sizes == ["112x112", "144x256"]
 
 
 def test_whole_image_says_its_memory(vit, image, monkeypatch):

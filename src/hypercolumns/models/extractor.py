@@ -17,7 +17,7 @@ from hypercolumns.models.alignment import (
     locate_maps,
 )
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.memory_check import announce_memory
+from hypercolumns.models.memory_check import MemoryCheck
 from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import Tap
@@ -83,6 +83,7 @@ class HypercolumnExtractor(nn.Module):
         self.alignment = alignment
         self.resize = resize or backbone.fixed_size
         self.max_window_pixels = max_window_pixels
+        self._memory = MemoryCheck(backbone)
         self.window_overlap: int | None = None
         self.set_window_overlap(window_overlap)
 
@@ -217,7 +218,7 @@ class HypercolumnExtractor(nn.Module):
             windows = plan_windows(backbone, area, self.max_window_pixels, self.window_overlap)
             return WholeImages(seen, partial(blended_maps, backbone, seen, boxes, windows), locate)
         if large:
-            announce_memory(backbone, len(images), area)
+            self._memory.announce(len(images), area)
         return WholeImages(seen, partial(whole_maps, backbone, seen, boxes), locate)
 
     def locate(

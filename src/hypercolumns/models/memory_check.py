@@ -11,40 +11,58 @@ from hypercolumns.models.overlapping_windows import check_window_overlap
 from hypercolumns.models.window_sizes import sees_parts
 from hypercolumns.runtime.free_memory import free_bytes
 
+GROWTH = 1.5  # of the memory of an image that is announced after another one
 STEPS = 6  # of the search for a size that fits
 OVERLAP = 64  # pixels; the `window_overlap` that messages recommend
 GB = 1e9
 
 
-def announce_memory(backbone: Backbone, count: int, size: ImageSize) -> None:
-    """Warn that a backbone processes large images at once, and say how much memory this takes.
+class MemoryCheck:
+    """Announce how much memory a backbone takes for images that it must see whole.
 
-    The memory is an estimate, see `TappedNetwork.peak_bytes`. It does not include what the classifier takes.
+    The first such image is announced, and after it only images that take `GROWTH` times the memory announced last: a
+    folder of photos of many sizes gives few warnings.
 
     Args:
         backbone: the backbone.
-        count: the number of images.
-        size: (height, width) in pixels of the images as the backbone sees them, after resizing and padding.
-
-    Raises:
-        HypercolumnsError: if less memory is free. The backbone has not allocated anything then.
     """
-    needed, free = _peak_bytes(backbone, count, size), free_bytes(backbone.device)
-    images = "an image" if count == 1 else f"{count} images"
-    if free is not None and needed > free:
-        fits = _fitting_size(backbone, count, size, free)
-        resize = "" if fits is None else f"train a model with resize=[{fits[0]},{fits[1]}], which fits; or "
-        raise HypercolumnsError(
-            f"network={backbone.network} takes about {needed / GB:.2g} GB of memory for {images} of "
-            f"{size[1]}x{size[0]} pixels, which it can't process in windows, but {free / GB:.2g} GB are free; "
-            f"{resize}{_remedy(backbone)}"
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._announced = 0
+
+    def announce(self, count: int, size: ImageSize) -> None:
+        """Warn that a backbone processes large images at once, and say how much memory this takes.
+
+        The memory is an estimate, see `TappedNetwork.peak_bytes`. It does not include what the classifier takes.
+
+        Args:
+            count: the number of images.
+            size: (height, width) in pixels of the images as the backbone sees them, after resizing and padding.
+
+        Raises:
+            HypercolumnsError: if less memory is free. The backbone has not allocated anything then.
+        """
+        backbone = self._backbone
+        needed, free = _peak_bytes(backbone, count, size), free_bytes(backbone.device)
+        images = "an image" if count == 1 else f"{count} images"
+        if free is not None and needed > free:
+            fits = _fitting_size(backbone, count, size, free)
+            resize = "" if fits is None else f"train a model with resize=[{fits[0]},{fits[1]}], which fits; or "
+            raise HypercolumnsError(
+                f"network={backbone.network} takes about {needed / GB:.2g} GB of memory for {images} of "
+                f"{size[1]}x{size[0]} pixels, which it can't process in windows, but {free / GB:.2g} GB are free; "
+                f"{resize}{_remedy(backbone)}"
+            )
+        if needed < GROWTH * self._announced:
+            return
+        self._announced = needed
+        warnings.warn(
+            f"network={backbone.network} can't process {images} of {size[1]}x{size[0]} pixels in windows, because its "
+            f"maps depend on the whole image or on much of it; this takes about {needed / GB:.2g} GB of memory, which "
+            f"grows with the image's size: if memory runs out, train a model with resize=, or {_remedy(backbone)}",
+            stacklevel=4,
         )
-    warnings.warn(
-        f"network={backbone.network} can't process {images} of {size[1]}x{size[0]} pixels in windows, because its maps "
-        f"depend on the whole image or on much of it; this takes about {needed / GB:.2g} GB of memory, which grows "
-        f"with the image's size: if memory runs out, train a model with resize=, or {_remedy(backbone)}",
-        stacklevel=4,
-    )
 
 
 def _peak_bytes(backbone: Backbone, count: int, size: ImageSize) -> int:
