@@ -9,9 +9,11 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from torchvision.models.vision_transformer import VisionTransformer
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.models.backbones.weights import load_weights
 
 RESNET = "timm/test_resnet"
@@ -216,6 +218,32 @@ class TestNamesOfAuthors:
         assert printed.count("\n") == 1
         assert "timm adapted weights=" in printed
         assert "Resized position embedding: (14, 14) to (10, 10)" in printed
+
+
+def test_torchvision_keeps_the_grid_of_weights(tmp_path, monkeypatch, capsys):
+    """Weights for images of 48 pixels in a network for 32: as the network for 48 computes, also from a model's file."""
+
+    def make(side):
+        return VisionTransformer(side, 16, 2, 2, 16, 32, num_classes=2)
+
+    monkeypatch.setattr(torchvision.models, "get_model_builder", lambda name: lambda: make(32))
+    state, taps = make(48).state_dict(), ["encoder.layers.encoder_layer_1"]
+    torch.save(prefixed("model.", state), tmp_path / "weights.pth")
+    backbone = Backbone("vit_for_32", taps, str(tmp_path / "weights.pth"), norm=True)
+    assert "weights.pth has position embeddings for 3x3 patches; they are" in capsys.readouterr().out
+    again = Backbone("vit_for_32", taps, backbone.body.state_dict(), norm=True)
+    assert capsys.readouterr().out == ""
+    assert torch.equal(again.body.encoder.pos_embedding, state["encoder.pos_embedding"])
+    network = TorchvisionTransformer(make(48).eval())
+    network.load_state_dict(state, strict=False)
+    for size in ((48, 48), (64, 32)):
+        images = torch.rand(1, 3, *size)
+        normalised = (images - backbone.mean) / backbone.std
+        expected = network.forward_intermediates(normalised, [1], norm=True)
+        assert torch.allclose(backbone(images)[0], expected[0], atol=1e-5)
+    wrong = state | {"encoder.pos_embedding": torch.rand(1, 9, 16)}
+    with pytest.raises(HypercolumnsError, match=r"encoder.pos_embedding is \(1, 9, 16\), expected \(1, 5, 16\)"):
+        Backbone("vit_for_32", taps, wrong)
 
 
 class TestMetadata:

@@ -2,13 +2,15 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+POSITIONS = "encoder.pos_embedding"
 
 
 class TorchvisionTransformer(nn.Module):
@@ -33,6 +35,27 @@ class TorchvisionTransformer(nn.Module):
             for name, _ in self.encoder.layers.named_children()
         ]
         self.grad_checkpointing = False
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> int | None:
+        """Give the position embeddings the grid of those in weights, such as weights for larger images.
+
+        The embeddings are interpolated to the patches of each image, so any square grid does.
+
+        Args:
+            state: the weights, which the caller loads afterwards.
+
+        Returns:
+            The number of patches along a side of the weights' grid; None if the grid is the network's own, or if the
+            weights do not fit in another way.
+        """
+        own, given = self.encoder.pos_embedding, state.get(POSITIONS)
+        if given is None or given.ndim != 3 or given.shape == own.shape:
+            return None
+        side = math.isqrt(max(given.shape[1] - 1, 0))
+        if side == 0 or given.shape != (1, 1 + side * side, own.shape[2]):
+            return None
+        self.encoder.pos_embedding = nn.Parameter(own.new_empty(given.shape))
+        return side
 
     def set_grad_checkpointing(self, enable: bool) -> None:
         """Choose whether the backward pass computes the activations in the blocks again, in place of holding them."""

@@ -12,8 +12,9 @@ from hypercolumns.io.decoding import RGB
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
 from hypercolumns.models.backbones._normalisation import choose_values
+from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.models.backbones._weight_conversion import convert, guess
-from hypercolumns.models.backbones._weight_files import MAX_SHOWN, Normalisation, read_state, some
+from hypercolumns.models.backbones._weight_files import MAX_SHOWN, Normalisation, read_state, report, some
 from hypercolumns.models.backbones._weight_folders import folder_of, is_weights_folder, read_folder
 from hypercolumns.models.backbones.tapped_network import TappedNetwork
 from hypercolumns.models.backbones.widening import widen_weights
@@ -47,16 +48,33 @@ def load_backbone(
     """
     if isinstance(weights, str):
         state, normalisation = load_weights(network.name, weights, network.channels)
+        _fit_positions(network.body, state, f"weights={weights}")
         assign_weights(network.body, state, f"weights={weights}", network.name)
         if normalisation is not None:
             own_mean, own_std = normalisation
             mean = choose_values(mean, own_mean, network.channels)
             std = choose_values(std, own_std, network.channels)
     elif weights is not None:
+        _fit_positions(network.body, weights, None)
         assign_weights(network.body, weights, "weights (a state dict)")
     if mean is None or std is None:
         return networks.default_normalisation(network.name)
     return mean, std
+
+
+def _fit_positions(body: nn.Module, state: Mapping[str, Tensor], source: str | None) -> None:
+    """Let a vision transformer of torchvision take position embeddings for images of another size.
+
+    timm's function does the same for its own networks, see `_timm.convert`.
+
+    Args:
+        body: the network up to its last tap.
+        state: the weights, which the caller loads afterwards.
+        source: how the message names the weights; None: no message.
+    """
+    side = body.fit_positions(state) if isinstance(body, TorchvisionTransformer) else None
+    if side is not None and source is not None:
+        report(f"{source} has position embeddings for {side}x{side} patches; they are interpolated for other images")
 
 
 def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mapping[str, Tensor], Normalisation | None]:
