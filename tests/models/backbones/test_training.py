@@ -7,10 +7,14 @@ import timm
 import torch
 import torchvision
 from helpers.networks import build, stage_info
+from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.segmenter import Segmenter
 
 VIT, CNN = ("timm/test_vit", ["blocks.0", "blocks.2"]), ("timm/test_resnet", ["layer1", "layer3"])
 
@@ -88,6 +92,24 @@ def test_grad_checkpointing_with_frozen_blocks():
     _, again, _ = gradients(build(*VIT, trainable=1, grad_checkpointing=True), images)
     assert {name.split(".")[2] for name in again} == {"1", "2"}
     assert all(torch.allclose(gradient, again[name], rtol=1e-4, atol=1e-4) for name, gradient in plain.items())
+
+
+def test_bf16_step_is_nearly_that_of_fp32():
+    """Of a transformer: most labels are the same, and the gradients point the same way."""
+    backbone, images = build(*VIT, trainable="all"), torch.rand(2, 3, 48, 64)
+    torch.manual_seed(0)
+    classifier = MLPClassifier(backbone.channels, 3, hidden=8)
+    segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, ["a", "b", "c"])
+    labels, gradients = [], []
+    for half in (False, True):
+        segmenter.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            labels.append(segmenter.labels(images))
+            loss = nn.functional.cross_entropy(segmenter(images), labels[0].long())
+        loss.backward()
+        gradients.append(torch.cat([values.grad.flatten() for values in segmenter.parameters()]))
+    assert (labels[0] == labels[1]).float().mean() > 0.9
+    assert 0.98 < torch.cosine_similarity(*gradients, dim=0) < 1.02
 
 
 @pytest.mark.parametrize(
