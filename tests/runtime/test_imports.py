@@ -65,6 +65,7 @@ assert torch.equal(compiled(torch.zeros(2)), torch.ones(2))
     run(code)
 
 
+@pytest.mark.slow
 def test_checks_for_compiled_modules():
     """Lightning recognises a module that `torch.compile` returned, and any other module."""
     code = """
@@ -87,6 +88,7 @@ assert torch.equal(tv_tensors.wrap(torch.ones(2), like=tv_tensors.Image(torch.on
 
 
 @pytest.mark.parametrize("missing", ["is_compile_supported", "OptimizedModule"])
+@pytest.mark.slow
 def test_unknown_use_imports_compiler(missing):
     """With a version that uses another part of the compiler, the modules are imported as without this project."""
     code = """
@@ -142,6 +144,7 @@ assert gc.isenabled()
     run(code)
 
 
+@pytest.mark.slow
 def test_compiler_makes_objects_collectable():
     """The compiler's library nanobind prints objects that still exist at the end of the process."""
     code = """

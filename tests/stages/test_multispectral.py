@@ -91,6 +91,7 @@ def test_fifth_band_is_trained_on_and_predicted(place):
     assert miou(only(place, "runs/bands/rgb/evaluate/*")) == miou(trained)
 
 
+@pytest.mark.slow
 def test_first_three_bands_do_not_suffice(place):
     assert pretrain(*FIRST) < 0.6
     assert pretrain(RANGE, "data.channels=[4]") > 0.99  # the fifth band alone, as a grey image
@@ -127,6 +128,7 @@ def test_validate_reads_and_shows_all_bands(place):
     assert (folder / "preview.png").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_models_and_images_must_agree(place, capsys):
     pretrain(*ALL)
     model = only(place, "runs/bands/rgb/pretrain/*")

@@ -210,6 +210,7 @@ def test_trial_killed_after_its_end_is_not_rerun(search, stage, tmp_path, monkey
     assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 2
 
 
+@pytest.mark.slow
 def test_trial_of_another_process_is_left_alone(search, stage, tmp_path, monkeypatch):
     stage.then = lambda cfg: sys.exit(9)
     assert search(2).returncode == 9
@@ -358,6 +359,7 @@ def test_pruning_reports_metric_of_each_epoch(tmp_path):
     assert reports == []
 
 
+@pytest.mark.slow
 def test_pruned_run_keeps_its_checkpoints(search, tmp_path):
     """The pruner stops every run below its threshold; the samples are extracted once, and the checkpoints stay."""
     threshold = "_target_=optuna.pruners.ThresholdPruner", "n_warmup_steps=0"

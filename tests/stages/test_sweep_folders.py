@@ -65,6 +65,7 @@ def test_order_of_values_names_no_other_folder(sweep, run_script, tmp_path):
     assert "another process runs this sweep with its values in another order" in result.stderr
 
 
+@pytest.mark.slow
 def test_values_in_a_yaml_name_the_folder(sweep, tmp_path):
     own = write(tmp_path, "experiment/mine.yaml", SWEPT.format("seed: '3,4'"))
     first = sweep(own, "experiment=mine")
@@ -84,6 +85,7 @@ def test_yaml_of_a_swept_option_names_folder(sweep, tmp_path):
     assert sweep(*arguments)[0] != first
 
 
+@pytest.mark.slow
 def test_yaml_of_an_earlier_stage_names_folder(sweep, tmp_path):
     own = write(tmp_path, "experiment/mine.yaml", "# @package _global_\n")
     write(tmp_path, "experiment/mine/extract.yaml", "# @package _global_\nresize: [32, 32]\n")
@@ -93,6 +95,7 @@ def test_yaml_of_an_earlier_stage_names_folder(sweep, tmp_path):
     assert sweep(*arguments, stage="pretrain")[0] != first
 
 
+@pytest.mark.slow
 def test_environment_variable_names_the_folder(sweep, tmp_path, monkeypatch):
     own = write(tmp_path, "experiment/mine.yaml", "# @package _global_\nsampler: {n: '${oc.decode:${oc.env:COUNT}}'}\n")
     monkeypatch.setenv("COUNT", "5")
@@ -103,6 +106,7 @@ def test_environment_variable_names_the_folder(sweep, tmp_path, monkeypatch):
     assert sweep(own, "experiment=mine", "seed=0,1")[0] == first
 
 
+@pytest.mark.slow
 def test_primary_config_names_the_folder(sweep, tmp_path):
     own = write(tmp_path, "mine.yaml", "defaults: [train, _self_]\nresize: [32, 32]\n")
     first = sweep(own, "--config-name=mine", "seed=0,1")[0]
@@ -162,6 +166,7 @@ def test_running_sweep_is_not_idle(run_script, tmp_path, monkeypatch):
         assert run_script("train.py", *arguments, cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_order_of_group_sweeps_changes_nothing(sweep):
     first, second = "sampler=uniform,balanced", "data=shapes,voc"
     names = {sweep(*order, "data.root=data")[0] for order in ([first, second], [second, first])}
