@@ -174,7 +174,7 @@ def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> 
         rows: values by column; all rows have the same columns.
         file: the JSON file; None writes no file.
     """
-    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_processor()}"
+    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {processor()}"
     table = Table(title=f"{title}\n{machine}")
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
@@ -185,7 +185,7 @@ def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> 
         file.write_text(json.dumps({"title": title, "machine": machine, "rows": list(rows)}, indent=1))
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the processor, as precisely as the system knows it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []

@@ -144,7 +144,7 @@ def train_model(
     task = SegmentationTask(
         segmenter,
         sampler=training.pixel_sampler(cfg),
-        loss=training.loss(cfg, partial(_class_counts, batches)),
+        loss=training.loss(cfg, partial(class_counts, batches)),
         seed=cfg.seed,
         **training.optimization(cfg, earlier),
     )
@@ -204,7 +204,7 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
     return classifier
 
 
-def _class_counts(batches: ImageDataModule) -> Tensor:
+def class_counts(batches: ImageDataModule) -> Tensor:
     """Count the pixels of each class in the masks of the train split, without augmentation: (classes,) int64."""
     loader: DataLoader[Example] = DataLoader(
         batches.dataset("train"),
