@@ -174,6 +174,7 @@ DECODERS: dict[str, Callable[[int], nn.Module]] = {
     "lraspp": LRASPP,
     "linear": LinearProbe,
 }
+MIN_BATCH = {"deeplabv3plus": 2}  # images in a step: it normalises the mean of a whole map over the images
 FROZEN_ENCODER = ("linear",)  # a probe says what the given maps tell
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from decoder_training import OURS, Trained
+from decoder_training import OURS, Setup, Trained
 
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.evaluation.bootstrap import BOOTSTRAP_SAMPLES, percentile_interval, resample, resampling_groups
@@ -15,13 +15,13 @@ METRICS = ("miou", "boundary_miou")
 
 
 class Final(NamedTuple):
-    """A training with the learning rate that was chosen for it.
+    """A training with the setup that was chosen for it.
 
     Attributes:
         contender: the name of the decoder or recipe.
         fold: the scored images: a left-out group, or `VAL`.
         seed: the seed of the training.
-        rate: the learning rate; None: that of the recipe.
+        setup: the learning rate and the number of images in a step; None: those of the recipe.
         trained: what was measured.
         evaluation: the file of the confusion matrices of the scored images.
     """
@@ -29,7 +29,7 @@ class Final(NamedTuple):
     contender: str
     fold: str
     seed: int
-    rate: float | None
+    setup: Setup | None
     trained: Trained
     evaluation: Path
 
@@ -54,8 +54,8 @@ def summary(finals: Sequence[Final]) -> list[dict[str, Any]]:
             for metric, short in zip(METRICS, ("mIoU", "boundary"), strict=True) if has[split] else ():
                 row[f"{split}: {short}"] = mean(getattr(each, metric) for each in trained)
         everything = [final.trained for final in own]
-        rates = dict.fromkeys(final.rate for final in own)
-        row["rate"] = ", ".join("recipe's" if rate is None else f"{rate:g}" for rate in rates)
+        setups = dict.fromkeys(final.setup for final in own if final.setup is not None)
+        row["rate x images"] = ", ".join(f"{setup.rate:g} x {setup.batch_size}" for setup in setups) or "recipe's"
         row["seconds"] = mean(each.seconds for each in everything)
         row["images"] = mean(each.images for each in everything)
         row["ms an image"] = mean(each.milliseconds for each in everything)

@@ -37,6 +37,14 @@ TIMED = 5  # predictions of one image whose median is reported
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What is searched for a peer: the learning rate, and the number of images in a step."""
+
+    rate: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Training:
     """What to train, how long, and on which images.
 
@@ -45,11 +53,10 @@ class Training:
         seconds: the wall time from `started` to the end of the training; ignored for `frozen`, which has epochs.
         started: when the process was started, in seconds since the epoch. Python's start counts.
         seed: the seed of the training.
-        rate: the learning rate; None: that of the recipe.
+        setup: the learning rate and the number of images in a step; None: those of the recipe.
         settings: arguments of train.py that choose the data, and the split to score as the val split.
         train_settings: further arguments of stage train.
         weights: the weights of SqueezeNet, the value of `cnn.weights`; None: random weights.
-        batch_size: the number of images in a step of a peer.
         start: the model.safetensors that `complete` and `finetune` start from; None for the others.
         folder: an empty folder for all that is written.
     """
@@ -58,11 +65,10 @@ class Training:
     seconds: float
     started: float
     seed: int
-    rate: float | None
+    setup: Setup | None
     settings: list[str]
     train_settings: list[str]
     weights: str | None
-    batch_size: int
     start: str | None
     folder: str
 
@@ -111,9 +117,9 @@ class Labels(nn.Module):
 def compose_config(wanted: Training) -> DictConfig:
     """Compose the config of stage train: for a peer, that of experiment=finetune, on all pixels."""
     ours = wanted.contender in OURS
-    own = [] if ours else ["pixels=all", f"batch_size={wanted.batch_size}"]
-    if wanted.rate is not None:
-        own.append(f"optimizer.lr={wanted.rate}")
+    own = [] if ours else ["pixels=all"]
+    if wanted.setup is not None:
+        own += [f"optimizer.lr={wanted.setup.rate}", f"batch_size={wanted.setup.batch_size}"]
     if wanted.start is not None:
         own.append(f"init_from={wanted.start}")
     recipe = wanted.contender if ours else "finetune"
@@ -229,7 +235,10 @@ def main() -> None:
     """Run the training that the command line describes."""
     assert keep_freed_memory(), "this system has no glibc"
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    print(json.dumps(asdict(run(Training(**json.loads(sys.argv[1]))))))
+    given = json.loads(sys.argv[1])
+    setup = given.pop("setup")
+    wanted = Training(**given, setup=None if setup is None else Setup(**setup))
+    print(json.dumps(asdict(run(wanted))))
 
 
 if __name__ == "__main__":

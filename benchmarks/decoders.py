@@ -9,8 +9,8 @@ with the process and ends with the last step, and the schedule follows the clock
 
 Peers: the decoders of U-Net, FPN and DeepLabV3+ (segmentation-models-pytorch), LR-ASPP (torchvision), and a linear
 layer on the deepest map of the frozen network. They are trained with the settings of experiment=finetune, on all
-pixels, in steps of --batch-size images, at the best of --rates. Each rate is tried for the whole time, or for a part of
-it, on each left-out group with the first seed. A fold takes the rate with the best mean mIoU on the groups that it is
+pixels, at the best of all pairs of --rates and --batch-sizes. Each pair is tried for the whole time, or for a part of
+it, on each left-out group with the first seed. A fold takes the pair with the best mean mIoU on the groups that it is
 not scored on. The val split chooses nothing.
 
 Ours: experiment=frozen, and experiment=complete and finetune from it, at the rates of the recipes. The time of `frozen`
@@ -33,12 +33,12 @@ from typing import Any
 
 import torch
 from common import processor, report
-from decoder_peers import DECODERS
+from decoder_peers import DECODERS, MIN_BATCH
 from decoder_report import VAL, Final, differences, summary
-from decoder_training import OURS, Trained, Training, start
+from decoder_training import OURS, Setup, Trained, Training, start
 
 # Options that the measurements depend on; --resume refuses others.
-DECIDING = ("settings", "train_settings", "weights", "group_pattern", "batch_size", "threads")
+DECIDING = ("settings", "train_settings", "weights", "group_pattern", "threads")
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Job:
         minutes: the length of the training; 0 for `frozen`, which has epochs.
         fold: the left-out group, or `VAL`.
         seed: the seed.
-        rate: the learning rate; None: that of the recipe.
+        setup: the learning rate and the number of images in a step; None: those of the recipe.
     """
 
     contender: str
     minutes: float
     fold: str
     seed: int
-    rate: float | None
+    setup: Setup | None
 
     @property
     def name(self) -> str:
         """A name for the files of this training."""
-        rate = "" if self.rate is None else f"-lr{self.rate:g}"
-        return f"{self.contender}-{self.minutes:g}min-{self.fold}-seed{self.seed}{rate}"
+        setup = "" if self.setup is None else f"-lr{self.setup.rate:g}-batch{self.setup.batch_size}"
+        return f"{self.contender}-{self.minutes:g}min-{self.fold}-seed{self.seed}{setup}"
 
 
 class Bench:
@@ -89,7 +89,9 @@ class Bench:
             if other:
                 named = ", ".join(f"--{name.replace('_', '-')}" for name in other)
                 sys.exit(f"error: {self.file} was measured with another {named}; give it as before, or another --out")
-            self.measured[Job(**row["job"])] = Trained(**row["trained"])
+            setup = row["job"].pop("setup")
+            job = Job(**row["job"], setup=None if setup is None else Setup(**setup))
+            self.measured[job] = Trained(**row["trained"])
 
     def evaluation(self, job: Job) -> Path:
         """Return the file of the confusion matrices of a training."""
@@ -132,41 +134,49 @@ class Bench:
             seconds=job.minutes * 60 - (first.seconds if first else 0),
             started=time.time(),
             seed=job.seed,
-            rate=job.rate,
+            setup=job.setup,
             settings=[*self.options.settings, *([] if job.fold == VAL else left_out)],
             train_settings=self.options.train_settings,
             weights=self.options.weights,
-            batch_size=self.options.batch_size,
             start=first.model if first else None,
             folder=str(self.out / "trainings" / job.name),
         )
 
-    def best_rate(self, contender: str, minutes: float, fold: str) -> float | None:
-        """Return the rate with the best mean mIoU on the left-out groups other than `fold`, after trying all rates."""
-        if contender in OURS or len(self.options.rates) == 1:
-            return None if contender in OURS else float(self.options.rates[0])
+    def best_setup(self, contender: str, minutes: float, fold: str) -> Setup | None:
+        """Return the setup with the best mean mIoU on the left-out groups other than `fold`, after trying all."""
+        if contender in OURS:
+            return None
+        setups = candidates(contender, self.options)
+        if len(setups) == 1:
+            return setups[0]
         groups = [group for group in self.options.groups if group != fold]
         part, seed = minutes / self.options.search_part, self.options.seeds[0]
 
-        def score(rate: float) -> float:
-            tried = [self.measure(Job(contender, part, group, seed, rate)) for group in groups]
+        def score(setup: Setup) -> float:
+            tried = [self.measure(Job(contender, part, group, seed, setup)) for group in groups]
             return mean(trained.miou for trained in tried if trained is not None)
 
-        return float(max(self.options.rates, key=score))
+        return max(setups, key=score)
 
     def finals(self, minutes: float) -> Iterator[Final]:
         """Run and yield all trainings of one length."""
         folds = [*self.options.groups, *([] if self.options.skip_val else [VAL])]
         for contender in self.options.only:
             for fold in folds:
-                rate = self.best_rate(contender, minutes, fold)
+                setup = self.best_setup(contender, minutes, fold)
                 for seed in self.options.seeds:
-                    job = Job(contender, 0 if contender == "frozen" else minutes, fold, seed, rate)
+                    job = Job(contender, 0 if contender == "frozen" else minutes, fold, seed, setup)
                     trained = self.measure(job)
                     if trained is not None and trained.seconds > minutes * 60 and contender == "frozen":
                         print(f"{job.name}: left out, because it took {trained.seconds:.0f} s")
                     elif trained is not None:
-                        yield Final(contender, fold, seed, rate, trained, self.evaluation(job))
+                        yield Final(contender, fold, seed, setup, trained, self.evaluation(job))
+
+
+def candidates(contender: str, options: argparse.Namespace) -> list[Setup]:
+    """Return the setups to try for a peer; a size of a batch that is too small for it is raised."""
+    sizes = dict.fromkeys(max(size, MIN_BATCH.get(contender, 1)) for size in options.batch_sizes)
+    return [Setup(rate, size) for rate in options.rates for size in sizes]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -184,17 +194,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, nargs="+", default=[3.0, 20.0, 60.0], help="lengths of trainings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3], help="learning rates of peers")
-    parser.add_argument("--search-part", type=float, default=1.0, help="6: each rate is tried for a sixth of the time")
-    parser.add_argument("--batch-size", type=int, default=4, help="images in a step of a peer")
+    parser.add_argument("--search-part", type=float, default=1.0, help="6: tries last a sixth of the time")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], help="images in a step of a peer")
     parser.add_argument("--only", nargs="+", choices=contenders, default=contenders, metavar="CONTENDER")
     parser.add_argument("--bootstrap-pattern", help="regular expression of images to draw together; default: single")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the tables as JSON, FILE.<minutes>.json")
     options = parser.parse_args(arguments)
-    if len(options.groups) < 2 and len(options.rates) > 1:
-        parser.error("--groups must name at least two groups, because a fold takes its rate from the other groups")
-    if options.batch_size < 2:
-        parser.error("--batch-size must be at least 2, because decoders with BatchNorm need several values")
+    if len(options.groups) < 2 and len(options.rates) * len(options.batch_sizes) > 1:
+        parser.error("--groups must name at least two groups, because a fold takes its setup from the other groups")
     return options
 
 
