@@ -9,6 +9,7 @@ from decoder_training import OURS, Setup, Trained
 
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.evaluation.bootstrap import BOOTSTRAP_SAMPLES, percentile_interval, resample, resampling_groups
+from hypercolumns.runtime import randomness
 
 VAL = "val"  # the fold whose scored images are the val split; other folds are named after the group that is left out
 METRICS = ("miou", "boundary_miou")
@@ -115,10 +116,11 @@ def paired_difference(
 
 
 def _drawn(finals: Iterable[Final], metric: str, pattern: str | None) -> Any:
-    """Return the mean of a metric over trainings in each bootstrap sample; the images of a fold are drawn alike."""
+    """Return the mean of a metric over trainings in each bootstrap sample; folds are drawn independently."""
     values = []
     for final in finals:
         evaluation = Evaluation.load(final.evaluation)
         evaluation = evaluation.take(sorted(range(len(evaluation.ids)), key=lambda index: evaluation.ids[index]))
-        values.append(resample(evaluation, resampling_groups(evaluation.ids, pattern), BOOTSTRAP_SAMPLES, 0)[metric])
+        groups, seed = resampling_groups(evaluation.ids, pattern), randomness.derive_seed(0, final.fold)
+        values.append(resample(evaluation, groups, BOOTSTRAP_SAMPLES, seed)[metric])
     return sum(values) / len(values)
