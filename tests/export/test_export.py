@@ -30,9 +30,9 @@ MODULES = {"torch": torch_export, "onnx": onnx}
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-def segmenter_of(network, taps, head=MLPClassifier, alignment="exact", resize=None, **settings):
+def segmenter_of(network, taps, head=MLPClassifier, alignment="exact", resize=None, scales=(1,), **settings):
     torch.manual_seed(4)
-    backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4)
+    backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4, scales=scales)
     classifier = head(backbone.channels, 3, **settings)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     return Segmenter(HypercolumnExtractor(backbone, alignment, resize), classifier, ["a", "b", "c"]).eval()
@@ -47,6 +47,7 @@ MODELS = {
     "deep": lambda: segmenter_of("vgg11", ["features.0", "features.3", "features.8"], hidden=[8, 6], dropout=0.5),
     "normed": lambda: segmenter_of("resnet18", ["layer1", "layer3", "pyramid:3"], hidden=8),
     "corners": lambda: segmenter_of("squeezenet1_0", [*SQN, "pyramid:2"], alignment="corners", hidden=8),
+    "scaled": lambda: segmenter_of("squeezenet1_0", [*SQN, "pyramid:2"], scales=[0.5, 1, 2], hidden=8),
     "half_pixel": lambda: segmenter_of("squeezenet1_0", SQN, GridClassifier, alignment="half_pixel", hidden=[]),
     "resized": lambda: segmenter_of("squeezenet1_0", [*SQN, "local_mean:3", "coordinates"], resize=(40, 56), hidden=8),
 }
@@ -86,6 +87,7 @@ def load(path, format):
         slow("onnx", "deep", "uint8", "logits"),
         slow("onnx", "normed", "float", "labels"),
         slow("onnx", "corners", "float", "logits"),
+        slow("onnx", "scaled", "float", "logits"),
         slow("onnx", "half_pixel", "uint8", "logits"),
         slow("onnx", "resized", "uint8", "logits"),
     ],

@@ -41,7 +41,7 @@ def check_regular(extractor: HypercolumnExtractor) -> None:
             context taps.
     """
     backbone = extractor.backbone
-    for tap in backbone.taps[: len(backbone.tap_modules)]:
+    for tap in backbone.layer_taps:
         regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
         if not regular and (extractor.is_exact or backbone.contexts):
             raise HypercolumnsError(
@@ -73,7 +73,7 @@ class ExportableSegmenter(nn.Module):
         self.backbone = extractor.backbone
         substitute_layers(self.backbone.body)
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
-        self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
+        self.layers = self.backbone.layer_taps
         self.groups = _groups(extractor)
         weight, bias = self.classifier.folded_first_layer()
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)

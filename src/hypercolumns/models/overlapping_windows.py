@@ -63,7 +63,7 @@ def check_window_overlap(backbone: Backbone, overlap: int) -> None:
             f"window_overlap={overlap} does not work with {backbone.network}, which takes images of {width}x{height} "
             f"pixels only, so that every image is resized to this size; set window_overlap=null"
         )
-    for tap in backbone.taps[: len(backbone.tap_modules)]:
+    for tap in backbone.layer_taps:
         if not all(isinstance(axis, RegularGrid) for axis in tap.axes):
             raise ArgumentError(
                 f"window_overlap={overlap} does not work with tap {tap.name} of {backbone.network}, whose cells are "
@@ -178,7 +178,7 @@ def _axis_windows(
         ArgumentError: if a cell of the whole image is in no window.
     """
     windows = [AxisWindow(span, [], []) for span in spans]
-    for number, tap in enumerate(backbone.taps[: len(backbone.tap_modules)]):
+    for number, tap in enumerate(backbone.layer_taps):
         grid, total = tap.axes[axis], backbone.map_sizes(*size)[number][axis]
         assert isinstance(grid, RegularGrid), "`check_window_overlap` refuses other taps"
         sums = torch.zeros(total)

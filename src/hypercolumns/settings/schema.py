@@ -149,6 +149,7 @@ SETTINGS = (
     Setting("cnn.mean", SAMPLED, FEATURES),
     Setting("cnn.std", SAMPLED, FEATURES),
     Setting("cnn.norm", SAMPLED, FEATURES, neutral=False),
+    Setting("cnn.scales", SAMPLED, FEATURES, neutral=[1], column="cnn.scales"),
     Setting("cnn.seed", SAMPLED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
     Setting("cnn.drop_path", TRAIN, FEATURES, neutral=None, when=trains_backbone, column="cnn.drop_path"),

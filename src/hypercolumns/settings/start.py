@@ -196,6 +196,7 @@ def _overrides(segmenter: Segmenter) -> dict[str, Any]:
     return {
         "cnn.taps": [modules[0] if len(modules) == 1 else list(modules) for modules in backbone.tap_modules],
         "cnn.context": [context.name for context in backbone.contexts],
+        "cnn.scales": [float(scale) for scale in backbone.tapped.scales],
         **segmenter.extractor.settings(),
         "classifier": head.kind,
         **{f"classifier.{name}": value for name, value in head.settings().items() if name != "dropout"},

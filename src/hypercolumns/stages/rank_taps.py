@@ -43,6 +43,11 @@ def rank_taps(cfg: DictConfig) -> Run:
     quiet_libraries()
     images = data.image_index(cfg)
     backbone = model.backbone(cfg, decoding=images.decoding)
+    if len(backbone.layer_taps) > len(backbone.tap_modules):
+        raise HypercolumnsError(
+            f"stage=rank_taps chooses cnn.taps, whose maps it ranks at one scale, but cnn.scales={[*cfg.cnn.scales]}; "
+            f"rank the taps with cnn.scales=[1], and then train with the chosen taps at all scales"
+        )
     shared = shared_settings(cfg, images, backbone)
     store = find_store(cfg, images, shared)
     fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}

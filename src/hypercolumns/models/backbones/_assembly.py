@@ -8,13 +8,16 @@ from torch import nn
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import _blocks, _network_info, _readers, networks
 from hypercolumns.models.backbones._network_info import Key, NetworkInfo, from_record
+from hypercolumns.models.backbones._scales import ONE, Scales
 from hypercolumns.models.backbones.tapped_network import TappedNetwork
 from hypercolumns.models.backbones.widening import widen_network
 from hypercolumns.models.taps import RegularGrid
 from hypercolumns.runtime import randomness
 
 
-def build_tapped(key: Key, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None) -> TappedNetwork:
+def build_tapped(
+    key: Key, seed: int | None, info: Mapping[str, Any] | None, drop_path: float | None, scales: Scales
+) -> TappedNetwork:
     """Build a network by its name, up to its last tap.
 
     Args:
@@ -23,12 +26,13 @@ def build_tapped(key: Key, seed: int | None, info: Mapping[str, Any] | None, dro
             weights afterwards.
         info: see `Backbone`.
         drop_path: see `Backbone`.
+        scales: the scales at which the network sees the image, see `_scales`.
 
     Returns:
         The network.
 
     Raises:
-        ArgumentError: if the network is unknown, or can't be a backbone with these taps.
+        ArgumentError: if the network is unknown, or can't be a backbone with these taps and scales.
     """
     known = _network_info.look_up(key) if info is None else from_record(info, key.tap_modules)
 
@@ -38,16 +42,19 @@ def build_tapped(key: Key, seed: int | None, info: Mapping[str, Any] | None, dro
         return networks.build(key.network, key.channels, drop_path)
 
     with randomness.seeded(seed or 0, "backbone"):
-        return assemble(key, build, known)
+        return assemble(key, build, known, scales)
 
 
-def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None) -> TappedNetwork:
+def assemble(
+    key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None, scales: Scales = (ONE,)
+) -> TappedNetwork:
     """Build a network up to its last tap.
 
     Args:
         key: the network, its taps and their settings.
         build: builds the whole network. It is called again if the network can't be read in the first way.
         known: the properties of the network's maps; None: they are derived from the network's layers.
+        scales: the scales at which the network sees the image, see `_scales`.
 
     Returns:
         The network.
@@ -69,7 +76,7 @@ def assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None
             info = known or _network_info.derive(key, reader, body)
             if known is None and kind == "graph":
                 _check_meaning(key, listed, info)
-            return TappedNetwork(key, reader, body, info)
+            return TappedNetwork(key, reader, body, info, scales)
         except ArgumentError as error:
             errors.append(error)
     raise errors[kinds.index("blocks") if "blocks" in kinds else 0]

@@ -15,6 +15,7 @@ from hypercolumns.models.backbones._assembly import build_tapped
 from hypercolumns.models.backbones._body import hash_weights
 from hypercolumns.models.backbones._network_info import make_key, to_record
 from hypercolumns.models.backbones._normalisation import IMAGENET_MEAN, IMAGENET_STD, channel_values
+from hypercolumns.models.backbones._scales import check_scales
 from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.backbones.fine_tuning import Trainable
 from hypercolumns.models.backbones.tap_names import check_context, split_taps
@@ -71,6 +72,9 @@ class Backbone(nn.Module):
         grad_checkpointing: whether the activations of blocks are computed again in the backward pass, in place of being
             held. Gradients are the same, up to rounding; training needs less memory and more time. Only for networks
             that are read by blocks.
+        scales: the scales at which the network sees the image: 1 for the image itself, 0.5 for half its height and
+            width, 2 for twice its height and width. The maps of all scales are part of the hypercolumn. Allowed are
+            whole numbers up to 8, and 1 divided by one of them.
 
     Attributes:
         network: the name of the network.
@@ -78,8 +82,9 @@ class Backbone(nn.Module):
         tap_modules: for each tap on modules of the network, the paths of these modules.
         tapped: the network with these taps alone.
         contexts: the context taps; the global ones come last.
-        taps: one `Tap` for each map that `forward` returns, in the same order: first the taps on modules, then
-            `contexts`.
+        layer_taps: one `Tap` for each map of modules: those of all `tap_modules` at the largest scale, then those at
+            the next one.
+        taps: one `Tap` for each map that `forward` returns, in the same order: `layer_taps`, then those of `contexts`.
         min_side: the minimum height and width of an image that the network accepts, in pixels.
         multiple: the sides of an image that the network accepts are multiples of this number of pixels; `pad` makes
             them so.
@@ -112,6 +117,7 @@ class Backbone(nn.Module):
         norm: bool = False,
         drop_path: float | None = None,
         grad_checkpointing: bool = False,
+        scales: Sequence[float] = (1,),
     ) -> None:
         super().__init__()
         check_int("input_channels", input_channels, minimum=1)
@@ -129,7 +135,7 @@ class Backbone(nn.Module):
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
         self.trainable, self.norm = trainable, norm
         key = make_key(network, self.tap_modules, input_channels, norm)
-        self.tapped = build_tapped(key, seed if weights is None else None, info, drop_path)
+        self.tapped = build_tapped(key, seed if weights is None else None, info, drop_path, check_scales(scales))
         self.body, properties = self.tapped.body, self.tapped.info
         fine_tuning.check_drop_path(network, self.body, drop_path)
         mean, std = load_backbone(self.tapped, weights, mean, std)
@@ -142,8 +148,8 @@ class Backbone(nn.Module):
         self.multiple, self.fixed_size = properties.multiple, properties.fixed_size
         cells = self.tapped.deepest_cells
         counts = functools.partial(cells, {}, 0), functools.partial(cells, {}, 1)
-        deepest = properties.layers[-1]
-        self.taps = (*properties.layers, *(context.tap(deepest, counts) for context in self.contexts))
+        self.layer_taps = properties.layers
+        self.taps = (*self.layer_taps, *(context.tap(self.layer_taps[-1], counts) for context in self.contexts))
         self._frozen = fine_tuning.freeze(self.tapped, trainable)
         if grad_checkpointing:
             fine_tuning.use_grad_checkpointing(self.tapped, self._frozen)
@@ -184,7 +190,7 @@ class Backbone(nn.Module):
             images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
 
         Returns:
-            One map (B, C_l, h_l, w_l) for each of `tap_modules`.
+            One map (B, C_l, h_l, w_l) for each of `layer_taps`.
 
         Raises:
             HypercolumnsError: if the images have another number of channels.
@@ -199,13 +205,13 @@ class Backbone(nn.Module):
     def deepest(self, local: Sequence[T]) -> T:
         """Return the item of the deepest map from a list with one item for each local tap.
 
-        The deepest map is the map of the last tap on modules of the network.
+        The deepest map is the map of the last tap on modules of the network, at the smallest scale.
 
         Args:
             local: the items, for example the maps of the local taps, in the order of `taps`. Items of global taps may
                 follow.
         """
-        return local[len(self.tap_modules) - 1]
+        return local[len(self.layer_taps) - 1]
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the smallest size from (height, width), in pixels, that the network accepts, see `pad`.
@@ -280,6 +286,7 @@ class Backbone(nn.Module):
             "mean": [round(value, 6) for value in self.get_buffer("mean").flatten().tolist()],
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
             **({"norm": True} if self.norm else {}),
+            **({"scales": scales} if (scales := [float(scale) for scale in self.tapped.scales]) != [1] else {}),
         }
 
     @property
@@ -288,4 +295,4 @@ class Backbone(nn.Module):
 
         None: no formula gives the sizes of all maps and the centres of their cells, so each backbone must derive them.
         """
-        return to_record(self.tapped.info)
+        return to_record(self.tapped.network_info)

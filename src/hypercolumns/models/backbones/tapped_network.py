@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from hypercolumns.models.backbones import _readers, networks
 from hypercolumns.models.backbones._body import TapModules, run_body, without_values
 from hypercolumns.models.backbones._network_info import Key, NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
+from hypercolumns.models.backbones._scales import ONE, Scales, at_scales, rescale
 from hypercolumns.models.backbones.peak_memory import peak_bytes
 
 
@@ -26,7 +27,8 @@ class TappedNetwork:
         key: the network, its taps and their settings.
         reader: computes the maps of the taps.
         body: the network up to its last tap.
-        info: the properties of the maps.
+        network_info: the properties of the maps of the image itself.
+        scales: the scales at which the network sees the image, from large to small, see `_scales`.
 
     Attributes:
         name: the network's name.
@@ -34,35 +36,42 @@ class TappedNetwork:
         channels: the number of channels of the images.
         reader: the argument `reader`.
         body: the argument `body`.
-        info: the argument `info`.
+        network_info: the argument `network_info`.
+        scales: the argument `scales`.
+        info: the properties of the maps at all scales.
+
+    Raises:
+        ArgumentError: if the network can't see images at these scales.
     """
 
-    def __init__(self, key: Key, reader: MapReader, body: nn.Module, info: NetworkInfo) -> None:
+    def __init__(
+        self, key: Key, reader: MapReader, body: nn.Module, network_info: NetworkInfo, scales: Scales = (ONE,)
+    ) -> None:
         self.name, self.tap_modules, self.channels = key.network, key.tap_modules, key.channels
-        self.reader, self.body, self.info = reader, body, info
+        self.reader, self.body, self.network_info, self.scales = reader, body, network_info, scales
+        self.info = at_scales(network_info, scales, key.network)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Compute the map of each tap.
+        """Compute the map of each tap at each scale.
 
         Args:
-            images: (B, N, H, W), normalised, of a size that the network accepts.
+            images: (B, N, H, W), normalised, of a size that `info` allows.
 
         Returns:
-            One map (B, C_l, h_l, w_l) for each tap.
+            One map (B, C_l, h_l, w_l) for each of `info.layers`: those of all taps at the largest scale come first.
 
         Raises:
             HypercolumnsError: if a map has other channels or another size than is known of the network.
         """
-        maps = run_body(functools.partial(self.reader, self.body), self.tap_modules, images)
+        maps = self._run(functools.partial(self.reader, self.body), images)
         self._check(maps, images.shape[2], images.shape[3])
         return maps
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Return the size (h_l, w_l) of the map of each tap, for an image of `height` x `width` pixels."""
+        """Return the size (h_l, w_l) of each of the maps, for an image of `height` x `width` pixels."""
         sizes = self.info.map_sizes(height, width)
         if sizes is None:
-            read = _readers.quiet(self.reader, self._skeleton)
-            maps = run_body(read, self.tap_modules, self._meta_images(1, height, width))
+            maps = self._run(_readers.quiet(self.reader, self._skeleton), self._meta_images(1, height, width))
             sizes = [(cells.shape[2], cells.shape[3]) for cells in maps]
         return sizes
 
@@ -102,8 +111,7 @@ class TappedNetwork:
         read, scale = _readers.quiet(self.reader, skeleton), torch.ones(1, device="meta")
 
         def run() -> object:
-            images = self._meta_images(count, height, width)
-            return run_body(read, self.tap_modules, (images - scale) / scale)
+            return self._run(read, (self._meta_images(count, height, width) - scale) / scale)
 
         return peak_bytes(run, [*skeleton.parameters(), *skeleton.buffers()])
 
@@ -125,7 +133,7 @@ class TappedNetwork:
             twin.register_forward_hook(functools.partial(_count_run, runs, path))
         with torch.enable_grad(), torch.inference_mode(False):
             # Two images: with one, a BatchNorm layer may have a single value for each channel, which it refuses.
-            images = self._meta_images(2, *self.info.sizes.smallest)
+            images = self._meta_images(2, *self.network_info.sizes.smallest)
             maps = run_body(_readers.quiet(self.reader, skeleton), self.tap_modules, images)
             before = runs.copy()
             torch.autograd.backward([cells.sum() for cells in maps if cells.requires_grad])
@@ -173,8 +181,14 @@ class TappedNetwork:
             parameter.requires_grad_(name in trained)
         return skeleton
 
+    def _run(self, read: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
+        """Return the maps of images (B, N, H, W) at all scales. `read` returns the outputs of modules at one scale."""
+        return [
+            tap_map for scale in self.scales for tap_map in run_body(read, self.tap_modules, rescale(images, scale))
+        ]
+
     def _smallest_image(self) -> Tensor:
-        return self._meta_images(1, *self.info.sizes.smallest)
+        return self._meta_images(1, *self.network_info.sizes.smallest)
 
     def _meta_images(self, count: int, height: int, width: int) -> Tensor:
         return torch.empty(count, self.channels, height, width, device="meta")
