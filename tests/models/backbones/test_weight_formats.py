@@ -13,7 +13,6 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.models.backbones.weights import load_weights
 
 RESNET = "timm/test_resnet"
@@ -234,13 +233,18 @@ def test_torchvision_keeps_the_grid_of_weights(tmp_path, monkeypatch, capsys):
     again = Backbone("vit_for_32", taps, backbone.body.state_dict(), norm=True)
     assert capsys.readouterr().out == ""
     assert torch.equal(again.body.encoder.pos_embedding, state["encoder.pos_embedding"])
-    network = TorchvisionTransformer(make(48).eval())
-    network.load_state_dict(state, strict=False)
-    for size in ((48, 48), (64, 32)):
-        images = torch.rand(1, 3, *size)
-        normalised = (images - backbone.mean) / backbone.std
-        expected = network.forward_intermediates(normalised, [1], norm=True)
-        assert torch.allclose(backbone(images)[0], expected[0], atol=1e-5)
+    monkeypatch.setattr(torchvision.models, "get_model_builder", lambda name: lambda: make(48))
+    usual, network, tokens = Backbone("vit_for_48", taps, state, norm=True), make(48).eval(), []
+    images = torch.rand(1, 3, 64, 32)
+    assert torch.equal(backbone(images)[0], usual(images)[0])
+    network.load_state_dict(state)
+    network.encoder.ln.register_forward_hook(lambda layer, args, output: tokens.append(output))
+    images = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        network((images - backbone.mean) / backbone.std)
+    expected = tokens[0][:, 1:].transpose(1, 2).unflatten(2, (3, 3))
+    assert torch.allclose(backbone(images)[0], expected, atol=1e-5)
+    monkeypatch.setattr(torchvision.models, "get_model_builder", lambda name: lambda: make(32))
     wrong = state | {"encoder.pos_embedding": torch.rand(1, 9, 16)}
     with pytest.raises(HypercolumnsError, match=r"encoder.pos_embedding is \(1, 9, 16\), expected \(1, 5, 16\)"):
         Backbone("vit_for_32", taps, wrong)
