@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import torch
 from torch import nn
 
 from hypercolumns.io.decoding import RGB
@@ -133,7 +134,8 @@ def derive(key: Key, reader: MapReader, body: nn.Module) -> NetworkInfo:
     """
     from hypercolumns.models.backbones import _derivation  # imports the compiler of torch
 
-    CACHE[key] = _derivation.derive(key.network, reader, body, key.channels)
+    with torch.inference_mode(False), torch.enable_grad():  # the centres of cells are found by gradients
+        CACHE[key] = _derivation.derive(key.network, reader, body, key.channels)
     return CACHE[key]
 
 
