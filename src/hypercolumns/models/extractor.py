@@ -18,6 +18,7 @@ from hypercolumns.models.alignment import (
 )
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.memory_check import MemoryCheck
+from hypercolumns.models.overlap_agreement import OverlapAgreement, compared_maps
 from hypercolumns.models.overlapping_windows import blended_maps, check_window_overlap, plan_windows
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import Tap
@@ -62,6 +63,9 @@ class HypercolumnExtractor(nn.Module):
             at most `max_window_pixels` pixels that overlap by this number of pixels or more, and the maps are blended
             where the windows overlap, see `overlapping_windows`. None: larger images are processed at once.
 
+    Attributes:
+        agreement: counts on how many pixels overlapping windows agree; None: nothing is counted. Only for prediction.
+
     Raises:
         ArgumentError: if `alignment` is not known, the backbone does not accept images of the size `resize`, or
             `window_overlap` does not suit the backbone.
@@ -84,6 +88,7 @@ class HypercolumnExtractor(nn.Module):
         self.resize = resize or backbone.fixed_size
         self.max_window_pixels = max_window_pixels
         self._memory = MemoryCheck(backbone)
+        self.agreement: OverlapAgreement | None = None
         self.window_overlap: int | None = None
         self.set_window_overlap(window_overlap)
 
@@ -216,7 +221,8 @@ class HypercolumnExtractor(nn.Module):
         locate = partial(self.locate, area=area, scales=scales)
         if large and self.window_overlap is not None and not trains_batch_norm(backbone):
             windows = plan_windows(backbone, area, self.max_window_pixels, self.window_overlap)
-            return WholeImages(seen, partial(blended_maps, backbone, seen, boxes, windows), locate)
+            blend = blended_maps if self.agreement is None else partial(compared_maps, self.agreement, locate)
+            return WholeImages(seen, partial(blend, backbone, seen, boxes, windows), locate)
         if large:
             self._memory.announce(len(images), area)
         return WholeImages(seen, partial(whole_maps, backbone, seen, boxes), locate)

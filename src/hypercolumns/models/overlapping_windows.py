@@ -7,6 +7,7 @@ window rises linearly from one end of an overlap to the other, so that no seam a
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,9 @@ class AxisWindow:
     pixels: slice
     cells: list[slice]
     weights: list[Tensor]
+
+
+Observe = Callable[[AxisWindow, AxisWindow, Sequence[Tensor]], None]
 
 
 def check_window_overlap(backbone: Backbone, overlap: int) -> None:
@@ -109,7 +113,13 @@ def plan_windows(backbone: Backbone, size: ImageSize, limit: int, overlap: int) 
     ]
 
 
-def blended_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor, windows: list[list[AxisWindow]]) -> list[Tensor]:
+def blended_maps(
+    backbone: Backbone,
+    seen: SeenImages,
+    boxes: Tensor,
+    windows: list[list[AxisWindow]],
+    observe: Observe | None = None,
+) -> list[Tensor]:
     """Compute the map of each tap of the backbone, blended from overlapping windows.
 
     Args:
@@ -117,6 +127,8 @@ def blended_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor, windows: l
         seen: the images as the backbone sees them.
         boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
         windows: the result of `plan_windows` for `seen.size`.
+        observe: called with one axis of each window, the other one, and its maps before they are blended; None: no
+            call.
 
     Returns:
         One map (B, C_l, h_l, w_l) for each tap, of the sizes that the whole images would have. Context taps are made
@@ -132,6 +144,8 @@ def blended_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor, windows: l
                     values.new_zeros(*values.shape[:2], *size).to(memory_format=torch.channels_last)
                     for values, size in zip(maps, cells, strict=False)
                 ]
+            if observe is not None:
+                observe(down, across, maps)
             for number, (whole, values) in enumerate(zip(blended, maps, strict=True)):
                 weights = down.weights[number][:, None] * across.weights[number]
                 whole[:, :, down.cells[number], across.cells[number]] += values * weights.to(values)

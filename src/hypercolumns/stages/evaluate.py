@@ -21,11 +21,13 @@ from hypercolumns.io.decoding import AS_STORED
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image, set_max_pixels
 from hypercolumns.models import model_file
+from hypercolumns.models.overlap_agreement import OverlapAgreement
 from hypercolumns.prediction.outputs import OUTPUTS
 from hypercolumns.runs.results import print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
+from hypercolumns.runtime.progress import console
 from hypercolumns.settings import training
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import local_path
@@ -118,7 +120,11 @@ def _model(cfg: DictConfig) -> Subject:
 
     def score(scorer: Scorer) -> ScoredImages:
         dataset = ImageDataset(images.splits[cfg.split], images.scheme, decoding=images.decoding)
-        return scorer.score_model(LabelPredictor(segmenter, tta), dataset, images)
+        agreement = segmenter.extractor.agreement = OverlapAgreement(segmenter.classifier)
+        scored = scorer.score_model(LabelPredictor(segmenter, tta), dataset, images)
+        if agreement.pixels:
+            console.print(agreement.message, markup=False)
+        return scored
 
     return Subject(images, cfg.split, str(cnn), about, str(path), score)
 

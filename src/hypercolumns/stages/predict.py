@@ -11,6 +11,7 @@ from hypercolumns.evaluation import BOOTSTRAP_SAMPLES, Evaluation, intervals
 from hypercolumns.io.files import expand_path, file_hash, read_json, remove_temporaries, write_json
 from hypercolumns.io.images import set_max_pixels
 from hypercolumns.models import model_file
+from hypercolumns.models.overlap_agreement import OverlapAgreement
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.prediction import (
     CLASS_FRACTIONS,
@@ -91,10 +92,13 @@ def predict(cfg: DictConfig) -> int:
         manifest.check_sources(sources)
         _clear_tables(cfg, manifest, annotations)
         manifest.start()
+        agreement = segmenter.extractor.agreement = OverlapAgreement(segmenter.classifier)
         summary = PredictionRun(segmenter, options, manifest, truth).run(sources)
         annotations.write(out, sources, summary.names, segmenter.classes, segmenter.palette)
         if truth is not None and (evaluation := truth.evaluation()).ids:
             _write_metrics(out, evaluation, {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)})
+    if agreement.pixels:
+        console.print(agreement.message, markup=False)
     console.print(f"outputs in {out}", markup=False)
     _print_problems(summary)
     return len(summary.problems)
