@@ -78,7 +78,7 @@ class PredictionPanels(pl.Callback):
             bad = self.worst and not math.isnan(miou)
             full = len(self._worst) == self.worst
             if fixed or (bad and (not full or -miou > self._worst[0][0])):
-                whole = LabelledImage(image.cpu(), mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                whole = LabelledImage(image.cpu(), mask.cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
                 labelled = shrink(whole, PANEL_SIDE)
                 if fixed:
                     self._fixed.append(labelled)

@@ -72,7 +72,7 @@ class SegmentationTask(pl.LightningModule):
         images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
-                logits, labels = self.segmenter(images, boxes).movedim(1, -1).flatten(0, -2), masks.flatten()
+                logits, labels = self.segmenter(images, boxes).movedim(1, -1).flatten(0, -2), masks.flatten().long()
             else:
                 points, labels = self.sample_points(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
@@ -91,7 +91,7 @@ class SegmentationTask(pl.LightningModule):
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
         self.confusion.update(labels, masks)
-        loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten(), None)
+        loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten().long(), None)
         self.val_loss.update(loss, len(images))
         self.log(VAL_LOSS, self.val_loss)
         return labels.byte()
@@ -106,7 +106,7 @@ class SegmentationTask(pl.LightningModule):
             predicted[:, rows, columns] = labels
             self.confusion.update(labels, truth)
             count = (truth != IGNORE_INDEX).sum().cpu()
-            losses.add_(cross_entropy(logits.flatten(0, -2), truth.flatten(), None).cpu() * count)
+            losses.add_(cross_entropy(logits.flatten(0, -2), truth.flatten().long(), None).cpu() * count)
             counted.add_(count)
 
         self.segmenter.visit_logits(images, note)

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, N, H, W) uint8, see `Example`.
-        masks: (B, H, W) int64 class indices, 255 for void.
+        masks: (B, H, W) uint8 class indices, 255 for void.
         ids: the images' ids; an empty string for an example that was read for a `Filler`.
         boxes: (B, 4) float32, the crop box of each example, see `Example`.
     """
@@ -249,7 +249,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         )
     return Batch(
         torch.stack([example.image for example in examples]),
-        torch.stack([example.mask for example in examples]).long(),
+        torch.stack([example.mask for example in examples]),
         [example.id for example in examples],
         torch.stack([example.box for example in examples]),
     )
