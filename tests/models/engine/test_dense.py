@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from helpers.maps import ALIGNMENTS, NESTED, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
 from torch import nn
 
-from hypercolumns.models.alignment import at, dense, locate_maps
+from hypercolumns.models.alignment import FeatureMap, at, dense, locate_maps
 from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
 from hypercolumns.models.engine import classify
+from hypercolumns.models.engine import dense as dense_module
 
 
 def naive(placed, rows, columns, weight, bias, rest):
@@ -131,6 +132,29 @@ def test_backward_saves_no_full_resolution_hidden():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
         classify(locate_maps(TAPS, maps, size, "exact"), *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert max(saved) <= max(m.numel() for m in maps)
+
+
+def test_projections_of_dense_cells_are_bounded(monkeypatch):
+    """A grid of pixels as far apart as the cells has smaller blocks, so that they have no more cells."""
+    cells = []
+
+    def tables(self, *arguments):
+        made = project(self, *arguments)
+        cells.extend(table.shape[1] for table in made)
+        return made
+
+    project = dense_module.Projection.tables
+    monkeypatch.setattr(dense_module.Projection, "tables", tables)
+    monkeypatch.setattr(dense_module, "CPU_BLOCK", 0)
+    monkeypatch.setattr(dense_module, "MIN_BLOCK", 2400)
+    placed = [FeatureMap(torch.randn(1, 3, 40, 59).double(), torch.arange(40) * 2.0, torch.arange(59) * 2.0)]
+    weight, bias, rest = make_classifier([6], channels=3)
+    for spacing, size in ((1, (80, 120)), (2, (40, 60))):
+        cells.clear()
+        rows, columns = (torch.arange(length) * spacing for length in size)
+        ours = classify(placed, rows, columns, weight, bias, rest)
+        assert torch.allclose(ours, naive(placed, rows, columns, weight, bias, rest), atol=1e-10)
+        assert max(cells) <= 2400 / 4 + 2 * 60  # and those along the edges of a block
 
 
 def test_maps_are_freed_without_collections():

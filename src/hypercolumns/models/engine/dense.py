@@ -28,6 +28,9 @@ MAX_BLOCK_WIDTH = 512  # pixels
 # The number of first-layer outputs of all pixels of a block, and of a tile, in all images of a batch together.
 CPU_BLOCK, CPU_TILE = 50_000 * 512, 4096 * 512  # the activations of a tile fit the cache of a CPU
 MIN_BLOCK = 34_000  # pixels in each image; in smaller blocks, many cells at the edges would be projected several times
+# The number of cells for each pixel in the blocks above. Blocks with more are smaller, so that the projections of their
+# cells need no more memory. The pixels of a coarse grid can be as far apart as the cells of a map.
+USUAL_DENSITY = 0.25
 ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512 * 512  # enough work at a time to keep an accelerator busy
 # Maps with at most one cell for this many pixels are projected as a whole, before the blocks. Their projections need
 # little memory, and cells at the edges of blocks are not projected several times.
@@ -74,7 +77,7 @@ def classify(
     if block is None:
         width = min(len(columns), MAX_BLOCK_WIDTH)
         most = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // values, MIN_BLOCK)
-        block = max(most // width, 1), width
+        block = max(int(most / max(_density(maps, pixels) / USUAL_DENSITY, 1)) // width, 1), width
     height, width = block
     tile = tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE) // values
     lines = max(tile // min(width, len(columns)), 1)
@@ -88,6 +91,12 @@ def classify(
     ]
     inputs = [*parts, *([] if bias_left is None else [bias_left])]
     return _tiles.run_tiles(blocks, (len(rows), len(columns)), [tap_map.values for tap_map in maps], inputs, parameters)
+
+
+def _density(maps: Sequence[FeatureMap], pixels: int) -> float:
+    """Return the number of cells for each pixel of the finest map that is projected before it is interpolated."""
+    cells = [len(tap_map.row_centres) * len(tap_map.column_centres) for tap_map in maps]
+    return max((count for count in cells if count < pixels), default=0) / pixels
 
 
 def _project_coarse(
