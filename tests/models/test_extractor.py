@@ -9,6 +9,7 @@ from helpers.maps import ALIGNMENTS
 from helpers.networks import SQN
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models import windows
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
@@ -197,3 +198,15 @@ def test_segmenter_and_extractor_share_backbone(sqn):
     assert twin.extractor.backbone.device == twin.backbone.get_buffer("mean").device
     assert {parameter.dtype for parameter in twin.extractor.parameters()} == {torch.float64}
     assert {parameter.dtype for parameter in segmenter.extractor.parameters()} == {torch.float32}
+
+
+def test_each_window_begins_with_returned_memory(narrow, monkeypatch):
+    returned = []
+    monkeypatch.setattr(windows, "return_freed_memory", lambda: returned.append(None))
+    extractor = cut(narrow)
+    for count, _ in enumerate(extractor.windows(torch.rand(1, 3, 160, 400)), start=1):
+        assert len(returned) == count
+    assert count > 1
+    returned.clear()
+    assert len([*extractor.windows(torch.rand(1, 3, 100, 100))]) == 1
+    assert not returned  # a small image takes little memory

@@ -48,6 +48,33 @@ for block in reversed(blocks):
 print(before - resident())
 """
 
+SCATTERED = """
+import ctypes
+import resource
+from hypercolumns.runtime.memory import keep_freed_memory, return_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.argtypes, libc.malloc.restype, libc.free.argtypes = [ctypes.c_size_t], ctypes.c_void_p, [ctypes.c_void_p]
+statm = open("/proc/self/statm", buffering=1)
+
+
+def resident():
+    statm.seek(0)
+    return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+keep_freed_memory()
+blocks = [libc.malloc(4 << 20) for _ in range(64)]
+for block in blocks:
+    ctypes.memset(block, 1, 4 << 20)
+before = resident()
+for block in blocks[::2]:
+    libc.free(block)
+kept = before - resident()
+return_freed_memory()
+print(kept, before - resident())
+"""
+
 ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 
 
@@ -66,3 +93,11 @@ def test_kept_memory_needs_no_new_pages():
 def test_kept_memory_has_a_limit():
     (freed,) = run(LIMIT)
     assert int(freed) > 200 << 20  # 384 MiB exceed the limit
+
+
+@ON_LINUX
+def test_scattered_memory_is_returned():
+    """Every other block of 4 MiB is freed, so that only the last one lies at the end of the heap."""
+    kept, returned = map(int, run(SCATTERED))
+    assert kept < 16 << 20
+    assert returned > 100 << 20

@@ -23,6 +23,7 @@ from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.slices import round_up, slices_within
 from hypercolumns.models.window_sizes import local_grids
+from hypercolumns.runtime.memory import return_freed_memory
 
 Area = tuple[slice, slice]  # rows, columns
 _Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # what `WindowedImages._local_parts` yields
@@ -121,6 +122,8 @@ class WindowedImages:
             down = self._span(0, rows, [tap_map.row_centres for tap_map in local], height)
             for columns in slices_within(strips, max(math.floor(self.sides[1] / self.seen.scales[1]), 1)):
                 across = self._span(1, columns, [tap_map.column_centres for tap_map in local], width)
+                if self.seen.images.device.type == "cpu":
+                    return_freed_memory()
                 maps = self.backbone.local_maps(self.seen.crop(down.pixels, across.pixels))
                 parts = [
                     (

@@ -23,3 +23,14 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries lack this function
     wanted = {M_MMAP_THRESHOLD: MAX_TENSOR_BYTES, M_TRIM_THRESHOLD: MAX_KEPT_BYTES}
     return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())
+
+
+def return_freed_memory() -> None:
+    """Return the memory of freed tensors to the operating system, wherever in the heap it lies.
+
+    Tensors of other sizes may not fit the gaps between those that are still needed, so the heap grows although enough
+    of it is free. On systems without glibc, the function does nothing.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)

@@ -11,6 +11,7 @@ from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation, find_neighbours
 from hypercolumns.models.engine.dense import Head, classify
 from hypercolumns.models.engine.levels import Level, as_table, find_levels
+from hypercolumns.runtime.memory import return_freed_memory
 
 CHUNK = 4096  # pixels that are classified at a time; their activations fit the cache of a CPU
 MAX_HELD = 1 << 24  # sums that are held for finer grids, and values of a projection of a whole level
@@ -90,6 +91,8 @@ class PointClassifier:
         known = self._known(rows, columns, step)
         grid = self.rows[::step], self.columns[::step]
         if known is None and not self.holds and len(rows) > DENSE_SHARE * len(grid[0]) * len(grid[1]):
+            if self.bias.device.type == "cpu":
+                return_freed_memory()  # the gaps between the sums and projections of the coarser grids
             return classify(self.maps, *grid, self.weight, self.bias, self.head)[0, rows // step, columns // step]
         first = self._number(rows, columns)
         values = []
