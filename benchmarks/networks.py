@@ -43,7 +43,8 @@ from network_checks import run_checks
 from network_reference import Reference, drawn_state
 
 from hypercolumns import Backbone, HypercolumnsError
-from hypercolumns.models.backbones import _network_info, networks
+from hypercolumns.models.backbones import _network_info
+from hypercolumns.models.backbones._blank import WithoutRandomValues
 
 LIST = Path(__file__).with_name("networks_150.txt")
 RIGHT, WRONG, REFUSED, UNEXPLAINED, CRASHED, UNJUDGED, ACCEPTED = (
@@ -182,7 +183,7 @@ def _listen(child: _Child) -> bool:
 
 def construct(name: str, tell: Tell) -> None:
     """Construct a backbone without values of its weights; see `judge` for the arguments."""
-    _accept(name, tell, networks._WithoutRandomValues())
+    _accept(name, tell, WithoutRandomValues())
 
 
 def judge(name: str, tell: Tell) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
+from hypercolumns.models.backbones._blank import WithoutRandomValues
 from hypercolumns.models.backbones._blocks import block_names, default_blocks, is_columnar
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables with which the Hugging Face Hub downloads nothing
@@ -58,23 +58,23 @@ def default_taps(model: str) -> list[str]:
         ArgumentError: if timm has no such model, lists no feature maps for the model, or lists feature maps that are
             not the outputs of modules.
     """
-    with torch.device("meta"):
-        network = _create(model)
-        if is_columnar(network):
-            return default_blocks(network)
-        try:
-            taps: list[str] = _create(model, features_only=True).feature_info.module_name()
-            if len(set(taps)) < len(taps):
-                return default_blocks(network)  # several maps have one path
-            for tap in set(taps) - set(block_names(network)):
-                network.get_submodule(tap)
-        except Exception as error:  # timm raises many kinds of errors for a model without feature maps
-            if blocks := default_blocks(network):
-                return blocks
-            raise ArgumentError(
-                f"network=timm/{model}: timm lists no modules as the feature maps of this model; list modules of the "
-                f"model in taps, or choose another model"
-            ) from error
+    # The network with timm's own options has been built to find the options.
+    network = _create_blank(model) if _size_options(model) else _usual(model)
+    if is_columnar(network):
+        return default_blocks(network)
+    try:
+        taps: list[str] = _create_blank(model, features_only=True).feature_info.module_name()
+        if len(set(taps)) < len(taps):
+            return default_blocks(network)  # several maps have one path
+        for tap in set(taps) - set(block_names(network)):
+            network.get_submodule(tap)
+    except Exception as error:  # timm raises many kinds of errors for a model without feature maps
+        if blocks := default_blocks(network):
+            return blocks
+        raise ArgumentError(
+            f"network=timm/{model}: timm lists no modules as the feature maps of this model; list modules of the "
+            f"model in taps, or choose another model"
+        ) from error
     return taps
 
 
@@ -224,18 +224,34 @@ def _create(model: str, channels: int = RGB, **settings: Any) -> Any:
     return _timm().create_model(model, **_size_options(model), **settings)
 
 
+def _create_blank(model: str, **settings: Any) -> Any:
+    """Build a model as `_create` does, without values of its weights where possible."""
+    try:
+        with WithoutRandomValues():
+            return _create(model, **settings)
+    except RuntimeError:  # the constructor needs the values of tensors
+        return _create(model, **settings)
+
+
 @functools.cache
 def _size_options(model: str) -> Mapping[str, Any]:
     """Return the options by which timm builds a model that takes images of other sizes than the usual one."""
-    with torch.device("meta"):
-        try:
-            accepted = inspect.signature(type(_timm().create_model(model)).__init__).parameters
-        except (NotImplementedError, RuntimeError):  # the constructor needs the values of tensors
-            return {}
+    accepted = inspect.signature(type(_usual(model)).__init__).parameters
     for option, value in (("dynamic_img_size", True), ("strict_img_size", False)):
         if option in accepted:
             return {option: value}
     return {}
+
+
+@functools.lru_cache(maxsize=1)
+def _usual(model: str) -> nn.Module:
+    """Build a model with timm's own options, without values of its weights where possible. Nobody may change it."""
+    try:
+        with WithoutRandomValues():
+            network: nn.Module = _timm().create_model(model)
+    except RuntimeError:
+        network = _timm().create_model(model)
+    return network
 
 
 def _check(model: str) -> None:

@@ -3,18 +3,16 @@
 import difflib
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _timm
+from hypercolumns.models.backbones._blank import WithoutRandomValues
 from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.runtime.imports import without_collections
 
@@ -26,8 +24,6 @@ def rgb() -> nn.Module:
 
 OWN = {"rgb": rgb}  # the constructors of this project's networks
 TIMM = "timm/"  # prefix of the names of timm's networks
-# Functions of `nn.init` and methods of tensors that fill a tensor with random values.
-RANDOM = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
 
 
 def build(name: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
@@ -106,39 +102,10 @@ def build_shapes(name: str, channels: int = RGB, drop_path: float | None = None)
         The network.
     """
     try:
-        with _WithoutRandomValues():
+        with WithoutRandomValues():
             return build(name, channels, drop_path)
     except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
         return build(name, channels, drop_path)
-
-
-class _WithoutRandomValues(TorchFunctionMode):
-    """Create tensors that torch leaves uninitialised on the meta device, and do not fill them with random values.
-
-    With `torch.device("meta")`, all new tensors would be on the meta device. Even simple functions of such tensors, for
-    example `normal_` and the product with a number, import torch's compiler, which takes as long as `import torch`.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Call a function of torch with the device meta if it is `torch.empty`; leave it out if it is in `RANDOM`.
-
-        Args:
-            func: the function of torch that was called.
-            types: the tensor types among the arguments.
-            args: the positional arguments of the call.
-            kwargs: the keyword arguments of the call.
-
-        Returns:
-            The result of the call. For a function in `RANDOM`, this is the tensor that it would have filled.
-        """
-        named = dict(kwargs or {})
-        if getattr(func, "__name__", "") in RANDOM:
-            return args[0] if args else named["tensor"]
-        if func is torch.empty and named.get("device") is None:
-            named["device"] = "meta"
-        return func(*args, **named)
 
 
 def of_timm(name: str) -> str | None:
