@@ -59,7 +59,7 @@ def test_unknown_operations_raise(operation, message):
 def one_map(*layers):
     """Return the grids of the last layer's map along y and x, and the shift periods, for a sequence of layers."""
     network = symbolic_trace(nn.Sequential(*layers)).to("meta")
-    ((along_y, along_x),) = cell_grids(lambda image: [network(image)], 4)
+    ((along_y, along_x),) = cell_grids(lambda image: [network(image)], 8)
     return along_y, along_x, shift_periods(network)
 
 

@@ -14,12 +14,13 @@ from torch.fx import GraphModule
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _blocks, _mixing, _readers, networks
 from hypercolumns.models.backbones._body import run_body, without_values
-from hypercolumns.models.backbones._fx import RememberedShapes
 from hypercolumns.models.backbones._mixing import without_extent
 from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
+from hypercolumns.models.backbones._shapes import RememberedShapes
 from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
 from hypercolumns.models.backbones.receptive_field import (
+    THICKNESS,
     Maps,
     UnplacedError,
     cell_grids,
@@ -51,12 +52,13 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
     """
     skeleton = without_values(body)
     tap_modules = tuple(map(tuple, reader.tap_modules))
-    sizing = RememberedShapes(skeleton) if isinstance(skeleton, GraphModule) else _readers.quiet(reader, skeleton)
+    maps, remembered = _maps(reader, skeleton), RememberedShapes()
 
     @functools.cache
     def shapes(height: int, width: int) -> list[torch.Size]:
         image = torch.empty(1, channels, height, width, device="meta")
-        return [cells.shape for cells in run_body(sizing, tap_modules, image)]
+        with remembered:
+            return [cells.shape for cells in maps(image)]
 
     patch = _blocks.plain_patch(skeleton) if reader.kind == "blocks" else None
     sizes = find_sizes(network, shapes, networks.usual_size(network), patch)
@@ -113,7 +115,8 @@ def _grids(
 def _spreads(reader: MapReader, skeleton: nn.Module, sizes: AcceptedSizes) -> list[float]:
     """Return `Tap.path_spread` of each map, in pixels."""
     side = sizes.rounded(SPREAD_SIDE)
-    return path_spreads(_maps(reader, skeleton), sizes.fixed or (side, side))
+    thickness = None if sizes.fixed is not None else sizes.rounded(THICKNESS)
+    return path_spreads(_maps(reader, skeleton), sizes.fixed or (side, side), thickness)
 
 
 def _maps(reader: MapReader, network: nn.Module) -> Maps:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
-from torch.fx.node import map_arg
+from torch.fx import GraphModule, Node
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
@@ -117,45 +116,6 @@ class GraphReader:
             grouped |= dict.fromkeys(used)
         groups[-1] += [parameter for parameter in body.parameters() if id(parameter) not in grouped]
         return groups
-
-
-class RememberedShapes:
-    """A network on the meta device that runs each step once for each combination of the shapes of its inputs.
-
-    Most steps see few shapes if images of many sizes run, so that they take a fraction of the time.
-
-    Args:
-        skeleton: the network up to its last tap, on the meta device.
-    """
-
-    def __init__(self, skeleton: GraphModule) -> None:
-        self._skeleton = skeleton
-        self._interpreter = Interpreter(skeleton)
-        self._results: dict[tuple[Any, ...], Any] = {}
-
-    def __call__(self, image: Tensor) -> Mapping[str, Tensor]:
-        """Return a dictionary from the path of each tapped module to an output of the module's shape."""
-        values: dict[Node, Any] = {}
-        for node in self._skeleton.graph.nodes:
-            if node.op == "placeholder":
-                values[node] = image
-                continue
-            key = (node, *(_shapes(values[each]) for each in node.all_input_nodes))
-            if key not in self._results:
-                args, kwargs = (map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
-                self._results[key] = getattr(self._interpreter, node.op)(node.target, args, kwargs)
-            values[node] = self._results[key]
-        outputs: Mapping[str, Tensor] = values[self._skeleton.graph.output_node()]
-        return outputs
-
-
-def _shapes(value: Any) -> Any:
-    """Return a key with the shapes of the tensors in the result of a step, and its other values."""
-    if isinstance(value, Tensor):
-        return (*value.shape, value.dtype)
-    if isinstance(value, list | tuple):
-        return tuple(map(_shapes, value))
-    return repr(value)
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:

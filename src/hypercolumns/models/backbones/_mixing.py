@@ -22,7 +22,8 @@ from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 TOLERANCE = 1e-4  # the largest change of a cell that counts as rounding, as a share of the range of its map's values
-THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
+THICKNESS = 8  # minimum width in pixels of a thin image, at right angles to its length
+POOL = 262147  # random numbers that fill all tensors again and again; a prime number, so that filters differ
 MARGIN = 64  # minimum number of pixels on either side of the receptive fields
 Axes = tuple[CellGrid, CellGrid]
 
@@ -35,17 +36,21 @@ def with_values(skeleton: nn.Module) -> Any:
     change. Buffers of whole numbers are 0, so that they are valid as indices.
     """
     generator = torch.Generator().manual_seed(0)
-    memo = {id(tensor): _filled(tensor, generator) for tensor in [*skeleton.parameters(), *skeleton.buffers()]}
+    pools = torch.randn(POOL, generator=generator), 0.5 + torch.rand(POOL, generator=generator)
+    memo = {id(tensor): _filled(tensor, *pools) for tensor in [*skeleton.parameters(), *skeleton.buffers()]}
     return copy.deepcopy(skeleton, memo).eval()
 
 
-def _filled(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    values = torch.zeros(tensor.shape, dtype=tensor.dtype)
-    if tensor.is_floating_point():
-        if tensor.ndim > 1:
-            values.normal_(0, math.sqrt(2 / max(values[0].numel(), 1)), generator=generator)
-        else:
-            values.uniform_(0.5, 1.5, generator=generator)
+def _filled(tensor: Tensor, normal: Tensor, uniform: Tensor) -> Tensor:
+    """Return a tensor with values from a pool of random numbers, because to draw them anew for each takes long."""
+    if not tensor.is_floating_point():
+        values = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    else:
+        pool = uniform if tensor.ndim < 2 else normal * math.sqrt(2 / max(tensor[0].numel(), 1))
+        start = tensor.numel() % 1009  # tensors of different sizes begin at different numbers
+        count = start + tensor.numel()
+        numbers = pool[:count] if count <= POOL else pool.repeat(math.ceil(count / POOL))[:count]
+        values = numbers[start:].reshape(tensor.shape).to(tensor.dtype, copy=True)
     return nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values
 
 
@@ -160,6 +165,8 @@ class _SetStatistics(TorchFunctionMode):
     @staticmethod
     def _set(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, *_: Any, **__: Any) -> None:
         if running_mean is not None and running_var is not None:
-            var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+            dims = [0, *range(2, x.ndim)]
+            mean, square = x.mean(dims), x.square().mean(dims)  # much faster than `torch.var_mean`
+            var = square - mean.square()
             running_mean.copy_(mean)
-            running_var.copy_(torch.where(var > 0, var, torch.ones_like(var)))  # one single cell has no variance
+            running_var.copy_(torch.where(var > 1e-5 * square, var, torch.ones_like(var)))  # one cell has no variance

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from hypercolumns.models.backbones import _stand_in_layers as layers
+
 # How much the result of a sigmoid counts beside other maps. It is usually a factor of features, and these say where the
 # product lies. Where there are no such features, it is the only one that counts.
 FACTOR = 1e-9
@@ -43,7 +45,7 @@ def _weighted(maps: Sequence[Tensor]) -> list[Tensor]:
     if preferred is None:
         return list(maps)
     kept = 0 if preferred == "first" else len(maps) - 1
-    return [each if number == kept else each * OTHER_PATH for number, each in enumerate(maps)]
+    return [each if number == kept else _scaled(each, OTHER_PATH) for number, each in enumerate(maps)]
 
 
 class MeanPropagation(Tensor):
@@ -55,6 +57,10 @@ class MeanPropagation(Tensor):
     """
 
     gated = False  # whether the value of a cell includes the cell's gate, see `GatedMeanPropagation`
+    # The maps (B, C, h, w) of which the map is concatenated along the channels, if their values are not copied. Most
+    # layers read only the mean of the channels.
+    parts: Sequence[Tensor] | None = None
+    thin: Tensor | None = None  # see `_stand_in_layers`
 
     @classmethod
     def __torch_function__(
@@ -73,14 +79,26 @@ class MeanPropagation(Tensor):
         """
         name = getattr(func, "__name__", "").strip("_")
         named = dict(kwargs or {})
+        if name not in TAKES_PARTS and not (name == "get" and func.__self__.__name__ in METADATA):
+            args, named = _mapped(whole, args), _mapped(whole, named)
         stand_in: Callable[..., Any]
-        if name in PRODUCTS:
-            stand_in = functools.partial(_product, func)
+        if name in PRODUCTS or name in MOVES:
+            stand_in = functools.partial(_product if name in PRODUCTS else _moved, func)
         elif name in STAND_INS:
             stand_in = STAND_INS[name]
         else:
             stand_in, args, named = func, _without_parameters(args), _without_parameters(named)
-        return super().__torch_function__(stand_in, types, args, named)  # type: ignore[no-untyped-call]
+        with torch._C.DisableTorchFunctionSubclass():
+            return _mapped(cls._of, stand_in(*args, **named))
+
+    @classmethod
+    def _of(cls, result: Tensor) -> Tensor:
+        """Return the result of a function as a map of this class, which knows along which dimensions it repeats."""
+        if isinstance(result, cls):
+            return result
+        x = result.as_subclass(cls)
+        x.thin, x.parts = getattr(result, "thin", None), getattr(result, "parts", None)
+        return x
 
 
 class GatedMeanPropagation(MeanPropagation):
@@ -113,6 +131,8 @@ class ConstantsOnMeta(TorchFunctionMode):
         Returns:
             The result of the call.
         """
+        if func.__name__ == "__get__":  # an attribute, such as the shape
+            return func(*args)
         named = dict(kwargs or {})
         tensors = _tensors([args, named])
         if not any(isinstance(each, MeanPropagation) for each in tensors) and any(each.is_meta for each in tensors):
@@ -151,8 +171,21 @@ def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x
 
 
+def _scaled(x: Tensor, share: float) -> Tensor:
+    if getattr(x, "parts", None) is not None:
+        return _joined([_scaled(part, share) for part in x.parts])  # type: ignore[attr-defined]
+    return layers.spread(layers.thin(x) * share, x.shape)
+
+
 def _factor(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x * FACTOR
+    return _scaled(x, FACTOR)
+
+
+def _moved(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return the stand-in for a function that only changes the order of the dimensions of a map."""
+    moved: Tensor = func(x, *args, **kwargs)
+    moved.thin = func(layers.thin(x), *args, **kwargs)  # type: ignore[attr-defined]
+    return moved
 
 
 def _nowhere(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -175,14 +208,14 @@ def _product(func: Any, *args: Any, **kwargs: Any) -> Any:
     maps = [part for part in _tensors([args, kwargs]) if isinstance(part, MeanPropagation)]
     if len(maps) == 1 and len(args) == 2 and maps[0] is args[0]:
         x, weight = args
-        return x.mean(-1, keepdim=True).expand(*x.shape[:-1], weight.shape[-1])
+        return layers.spread(_channel_mean(x, x.ndim - 1), (*x.shape[:-1], weight.shape[-1]))
 
     def on_meta(tensor: Tensor) -> Tensor:
         return tensor.to("meta", torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     results = func(*_mapped(on_meta, args), **_mapped(on_meta, kwargs))
     value = math.nan if maps[0].gated else 0.0
-    return _mapped(lambda result: torch.full(result.shape, value, dtype=torch.float64), results)
+    return _mapped(lambda result: torch.full((), value, dtype=torch.float64).expand(result.shape), results)
 
 
 def _combined(*parts: Any, **_: Any) -> Tensor:
@@ -201,29 +234,66 @@ def _combined(*parts: Any, **_: Any) -> Tensor:
 
     fewest = min(map(repeats, maps))
     counted = [part for part in maps if part.gated or repeats(part) == fewest]
-    return _narrow(functools.partial(functools.reduce, torch.add), [part.expand(shape) for part in _weighted(counted)])
+    return layers.spread(functools.reduce(torch.add, map(layers.thin, _weighted(counted))), shape)
 
 
-def _concatenated(maps: Sequence[Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    parts = [part if isinstance(part, MeanPropagation) else _without_parameters(part) for part in maps]
-    return torch.cat(_weighted(parts), *args, **kwargs)
+def _concatenated(maps: Sequence[Tensor], dim: int = 0, **settings: Any) -> Tensor:
+    parts = _weighted([part if isinstance(part, MeanPropagation) else _without_parameters(part) for part in maps])
+    if settings or dim not in (1, -3) or any(part.ndim != 4 for part in parts):
+        return torch.cat([whole(part) for part in parts], dim, **settings)
+    return _joined(parts)
 
 
-def _narrow(function: Callable[[Sequence[Tensor]], Tensor], maps: Sequence[Tensor]) -> Tensor:
-    """Apply a cell-by-cell function to maps of one shape, without the dimensions along which all of them repeat."""
-    shape = maps[0].shape
-    repeated = [all(part.stride(dim) == 0 for part in maps) for dim in range(len(shape))]
-    index = tuple(slice(0, 1) if each else slice(None) for each in repeated)
-    return function([part[index] for part in maps]).expand(shape)
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return maps (B, C, h, w) that are concatenated along the channels, as one map that only notes its parts."""
+    flat = [inner for part in parts for inner in getattr(part, "parts", None) or [part]]
+    shapes = {(part.shape[0], *part.shape[2:]) for part in flat}
+    if len(shapes) > 1:
+        raise ValueError(f"maps of several sizes can't be concatenated: {sorted(shapes)}")
+    batch, height, width = next(iter(shapes))
+    joined = torch.zeros((), dtype=torch.float64).expand(batch, sum(part.shape[1] for part in flat), height, width)
+    joined.parts = flat  # type: ignore[attr-defined]
+    return joined
+
+
+def whole(x: Tensor) -> Tensor:
+    """Return a map with values in place of a map that only notes the parts of which it is concatenated."""
+    parts: Any = getattr(x, "parts", None)
+    if parts is None:
+        return x
+    if len(parts) > 1:
+        # The values become the only part, so that a later change of them in place changes the map.
+        x.parts = parts = [torch.cat([part.as_subclass(Tensor) for part in parts], 1)]  # type: ignore[attr-defined]
+    only: Tensor = parts[0].as_subclass(type(x))
+    return only
+
+
+def _by_part(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function of maps that also runs on each part of concatenated maps. It must not mix channels."""
+
+    @functools.wraps(function)
+    def apply(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        parts = getattr(x, "parts", None)
+        if parts is None:
+            return function(x, *args, **kwargs)
+        return _joined([function(part, *args, **kwargs) for part in parts])
+
+    return apply
 
 
 def _channel_mean(x: Tensor, dim: int) -> Tensor:
     """Return the mean along a dimension, which stays with the length 1."""
-    return x.narrow(dim, 0, 1) if x.stride(dim) == 0 else x.mean(dim, keepdim=True)
+    parts = getattr(x, "parts", None)
+    if parts is not None:
+        shares = [_channel_mean(part, dim) * (part.shape[dim] / x.shape[dim]) for part in parts]
+        return sum(shares[1:], shares[0])
+    values = layers.thin(x)
+    values = values if values.shape[dim] == 1 else values.mean(dim, keepdim=True)
+    return values.expand(*x.shape[:dim], 1, *x.shape[dim + 1 :])
 
 
 def _linear(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
-    return _channel_mean(x, x.ndim - 1).expand(*x.shape[:-1], len(weight))
+    return layers.spread(_channel_mean(x, x.ndim - 1), (*x.shape[:-1], len(weight)))
 
 
 def _convolution(
@@ -235,14 +305,21 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    mean = _channel_mean(x, 1)  # all channels are equal, so `groups` makes no difference
-    kernel = (weight.shape[2], weight.shape[3])
-    meta_weight = torch.empty(1, 1, *kernel, device="meta")
-    shape = F.conv2d(mean[:1].to("meta"), meta_weight, None, stride, padding, dilation).shape
-    if padding == "same":
-        padding = [step * (side - 1) // 2 for step, side in zip(_pair(dilation), kernel, strict=True)]
-    cells = _pooled_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
-    return cells.expand(-1, len(weight), -1, -1)
+    # All channels of the result are equal, so `groups` makes no difference.
+    return layers.convolve(_channel_mean(x, 1), weight, stride, padding, dilation)
+
+
+def _convolution_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    return layers.convolve_transposed(_channel_mean(x, 1), weight, stride, padding, output_padding, groups, dilation)
 
 
 def _convolution_1d(
@@ -258,37 +335,47 @@ def _convolution_1d(
         # A convolution over the channels of a gate (efficient channel attention). All channels are equal.
         return x
     stride, padding, dilation = (
-        setting if isinstance(setting, str) else _pair(setting)[0] for setting in (stride, padding, dilation)
+        setting if isinstance(setting, int | str) else setting[0] for setting in (stride, padding, dilation)
     )
     around = padding if isinstance(padding, str) else (0, padding)
     cells = _convolution(x[:, :, None], weight[:, :, None], bias, (1, stride), around, (1, dilation), groups)
     return cells[:, :, 0]
 
 
-def _pooling(
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    **_: Any,
-) -> Tensor:
-    shape = F.max_pool2d(x[:1, :1].to("meta"), kernel_size, stride or None, padding, dilation, ceil_mode).shape
-    if x.ndim == 4 and x.stride(1) == 0:
-        means = _pooled_means(x[:, :1], kernel_size, stride or kernel_size, padding, dilation, shape)
-        return means.expand(-1, x.shape[1], -1, -1)
-    return _pooled_means(x, kernel_size, stride or kernel_size, padding, dilation, shape)
+def _reshaped(x: Tensor, *shape: Any) -> Tensor:
+    """Reshape a map. Equal channels take no memory if they remain the last or second dimension."""
+    if not x.numel() or isinstance(shape[0], torch.dtype):
+        return x.reshape(*shape)
+    sides = list(shape[0]) if isinstance(shape[0], Sequence) else list(shape)
+    known = math.prod(side for side in sides if side != -1)
+    sides = [x.numel() // known if side == -1 else side for side in sides]
+    values = layers.thin(x)
+    if sides[-1] == x.shape[-1] and values.shape[-1] == 1:
+        values = values.expand(*x.shape[:-1], 1)
+        return layers.spread(values.reshape(*sides[:-1], 1), sides)
+    if x.ndim > 1 and sides[:2] == [*x.shape[:2]] and values.shape[1] == 1:
+        values = values.expand(x.shape[0], 1, *x.shape[2:])
+        return layers.spread(values.reshape(sides[0], 1, *sides[2:]), sides)
+    return x.reshape(sides)
 
 
-def _average_pooling(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *_: Any, **__: Any
-) -> Tensor:
-    return _pooling(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
+def _flattened(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    return _reshaped(x, *x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+
+
+def _interpolated(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return layers.once(lambda cells: F.interpolate(cells, *args, **kwargs), x, *range(2, x.ndim))
+
+
+def _rolled(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    if dims is None:
+        return torch.roll(x, shifts)
+    return layers.once(lambda cells: torch.roll(cells, shifts, dims), x)
 
 
 def _adaptive_pooling(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
-    means = F.adaptive_avg_pool2d(x, output_size)
+    means = layers.once(lambda cells: F.adaptive_avg_pool2d(cells, output_size), x, x.ndim - 2, x.ndim - 1)
     return _of_whole_map(x, means) if means.shape[-2:] == (1, 1) else means
 
 
@@ -304,92 +391,40 @@ def _of_whole_map(x: Tensor, means: Tensor) -> Tensor:
     return torch.full_like(means, math.nan) if isinstance(x, MeanPropagation) and x.gated else means
 
 
-def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
-    """Average the cells under each position of a kernel, on a map that is extrapolated beyond its border.
-
-    Args:
-        x: (B, C, h, w), the map.
-        kernel: (height, width) of the kernel in cells, or one number for both.
-        stride: (along y, along x) in cells, or one number for both.
-        padding: (along y, along x) in cells, or one number for both.
-        dilation: (along y, along x) in cells, or one number for both.
-        shape: the shape of the result. Only its last two numbers are used: how many positions the kernel takes along y
-            and along x.
-
-    Returns:
-        (B, C, *shape[2:]).
-    """
-    kernel, stride, padding, dilation = (_pair(setting) for setting in (kernel, stride, padding, dilation))
-    for axis in (0, 1):
-        needed = (shape[axis + 2] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
-        x = _continued(x, axis + 2, padding[axis], needed - padding[axis] - x.shape[axis + 2])
-    if kernel == (1, 1):
-        return x[:, :, :: stride[0], :: stride[1]]
-    weight = torch.full((1, 1, *kernel), 1 / math.prod(kernel), dtype=x.dtype)
-    means = F.conv2d(x.flatten(0, 1)[:, None], weight, None, stride, 0, dilation)
-    return means.reshape(*x.shape[:2], *means.shape[2:])
-
-
-def _padding(x: Tensor, pad: Sequence[int], mode: str = "constant", *args: Any, **kwargs: Any) -> Tensor:
-    """Return the stand-in for `F.pad`: the map is extrapolated, except along channels that are added.
-
-    The dimensions that follow the first one are those of (B, C, h, w), (B, h, w, C) or (B, cells, C).
-    """
-    if mode != "constant":
-        return F.pad(x, pad, mode, *args, **kwargs)
-    for number in range(len(pad) // 2):
-        x = _continued(x, x.ndim - 1 - number, *pad[2 * number : 2 * number + 2])
-    return x
-
-
-def _continued(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Extend a map along dimension `axis` by linear extrapolation.
-
-    The map grows by `before` cells at the start and by `after` cells at the end; negative numbers crop the map.
-    """
-    if before <= 0 and after <= 0:
-        return x.narrow(axis, -before, x.shape[axis] + before + after)
-    last = x.shape[axis] - 1
-    number = torch.arange(-before, last + 1 + after)
-    start = number.clamp(0, max(last - 1, 0))
-    share = (number - start).to(x.dtype).reshape([-1] + [1] * (x.ndim - 1 - axis))
-    left, right = x.index_select(axis, start), x.index_select(axis, (start + 1).clamp(max=last))
-    return left + share * (right - left)
-
-
-def _pair(setting: Any) -> tuple[int, int]:
-    values = [setting] if isinstance(setting, int) else list(setting)
-    return values[0], values[-1]
-
-
 # Functions of two maps or more that sum products of their values.
 PRODUCTS = set(
     "matmul rmatmul bmm mm mv dot baddbmm addmm addbmm einsum tensordot "
     "scaled_dot_product_attention multi_head_attention_forward".split()
 )
+MOVES = set("permute transpose swapaxes swapdims movedim unsqueeze".split())
 # The functions that replace torch's functions and methods. The keys are the names of the replaced ones, without leading
 # and trailing underscores.
 STAND_INS: dict[str, Callable[..., Tensor]] = {
     "conv1d": _convolution_1d,
     "conv2d": _convolution,
+    "conv_transpose2d": _convolution_transposed,
     "linear": _linear,
-    "max_pool2d": _pooling,
-    "avg_pool2d": _average_pooling,
+    "max_pool2d": _by_part(layers.pool),
+    "avg_pool2d": _by_part(layers.pool_average),
     "adaptive_max_pool2d": _adaptive_pooling,
     "amax": torch.mean,
     "cat": _concatenated,
     "concat": _concatenated,
     "adaptive_avg_pool2d": _adaptive_pooling,
     "mean": _mean,
-    "pad": _padding,
-    "view": Tensor.reshape,  # the stand-in for `contiguous` leaves the memory as it is
+    "pad": layers.pad,
+    "interpolate": _interpolated,
+    "roll": _rolled,
+    "flatten": _flattened,
+    "reshape": _reshaped,
+    "view": _reshaped,  # the stand-in for `contiguous` leaves the memory as it is
 }
 STAND_INS |= dict.fromkeys(
     "add radd iadd sub rsub isub subtract mul rmul imul multiply div rdiv idiv divide truediv rtruediv itruediv "
     "true_divide addcmul addcdiv pow rpow maximum minimum".split(),
     _combined,
 )
-STAND_INS |= dict.fromkeys("sigmoid hardsigmoid softmax".split(), _factor)
+STAND_INS |= dict.fromkeys("sigmoid hardsigmoid softmax".split(), _by_part(_factor))
 STAND_INS |= dict.fromkeys("zeros_like ones_like empty_like full_like rand_like randn_like".split(), _nowhere)
 # The following functions leave the centre of each cell where it is. expand and expand_as act on gates. A gate must stay
 # smaller than a map, so that `_combined` recognises it; expand and expand_as would enlarge it.
@@ -401,3 +436,8 @@ STAND_INS |= dict.fromkeys(
     "expand expand_as".split(),
     _same,
 )
+# The functions that take maps with `MeanPropagation.parts`, and the attributes that are right on such maps.
+TAKES_PARTS = {"cat", "concat", "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "sigmoid", "size", "dim"} | {
+    name for name, stand_in in STAND_INS.items() if stand_in is _same
+}
+METADATA = {"shape", "ndim", "dtype", "device", "is_cuda", "is_meta", "requires_grad"}

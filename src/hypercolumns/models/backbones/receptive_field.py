@@ -12,17 +12,18 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx import GraphModule, Interpreter, Node
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import RGB
+from hypercolumns.models.backbones._shapes import RememberedShapes
 from hypercolumns.models.backbones._stand_in import (
     ConstantsOnMeta,
     GatedMeanPropagation,
     MeanPropagation,
     Path,
     prefer_path,
+    whole,
 )
 from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
@@ -102,8 +103,7 @@ def cell_grids(maps: Maps, min_side: int, multiple: int = 1) -> list[tuple[CellG
     Raises:
         UnplacedError: if the centres can't be measured, for example because a map depends on attention alone.
     """
-    thickness = round_up(max(min_side, THICKNESS), multiple)
-    along_y, along_x = (_along(maps, thickness, axis, multiple) for axis in (2, 3))
+    along_y, along_x = (_along(maps, min_side, axis, multiple) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
 
 
@@ -136,7 +136,7 @@ def _grid_of(centres: Tensor, measured: MeasuredGrid) -> CellGrid:
     return RegularGrid(*line)
 
 
-def path_spreads(maps: Maps, size: tuple[int, int]) -> list[float]:
+def path_spreads(maps: Maps, size: tuple[int, int], thickness: int | None = None) -> list[float]:
     """Measure how far apart the paths through a network are centred, for each map.
 
     Paths join in sums and concatenations, for example a block and its shortcut. `exact` is the mean of their centres;
@@ -145,17 +145,18 @@ def path_spreads(maps: Maps, size: tuple[int, int]) -> list[float]:
     Args:
         maps: computes the maps of all taps. It may be any code whose parameters are on the meta device.
         size: the (height, width) in pixels of an image that `maps` accepts.
+        thickness: the width in pixels of the thin images that are used instead, if `maps` accepts them.
 
     Returns:
         For each map, the distance in pixels between the centres of its middle cell, along the axis where it is larger,
         if the first or the last of the joining paths decides everywhere.
     """
     spreads: list[list[float]] = []
-    for axis, side, thickness in ((2, *size), (3, *reversed(size))):
+    for axis, side, across in ((2, *size), (3, *reversed(size))):
         ends = []
         for path in get_args(Path):
             with prefer_path(path):
-                ends.append(_measure(maps, thickness, axis, side))
+                ends.append(_measure(maps, thickness or across, axis, side))
         spreads.append(
             [abs(float(last[len(last) // 2] - first[len(last) // 2])) for first, last in zip(*ends, strict=True)]
         )
@@ -179,9 +180,10 @@ def shift_periods(network: GraphModule, channels: int = RGB, multiple: int = 1) 
     shapes = []
     sides = [round_up(side, multiple) for side in LONG_PROBE_SIDES[:2]]
     for side in sides:
-        ShapeProp(network).propagate(torch.empty(1, channels, side, side, device="meta"))
-        metas = [node.meta.get("tensor_meta") for node in network.graph.nodes]
-        shapes.append([getattr(meta, "shape", ()) for meta in metas])
+        steps = _StepShapes(network)
+        with RememberedShapes():
+            steps.run(torch.empty(1, channels, side, side, device="meta"))
+        shapes.append(steps.shapes)
     along = [multiple, multiple]
     for short, long in zip(*shapes, strict=True):
         for axis in (2, 3):
@@ -191,12 +193,26 @@ def shift_periods(network: GraphModule, channels: int = RGB, multiple: int = 1) 
     return along[0], along[1]
 
 
-def _along(maps: Maps, thickness: int, axis: int, multiple: int) -> list[CellGrid]:
+class _StepShapes(Interpreter):
+    """Run a traced network, and note the shape of the result of each step; () for results that are no tensors."""
+
+    def __init__(self, network: GraphModule) -> None:
+        super().__init__(network)
+        self.shapes: list[Sequence[int]] = []
+
+    def run_node(self, n: Node) -> Any:
+        """Run a step `n` of the network, and return its result."""
+        result = super().run_node(n)
+        self.shapes.append(result.shape if isinstance(result, Tensor) else ())
+        return result
+
+
+def _along(maps: Maps, min_side: int, axis: int, multiple: int) -> list[CellGrid]:
     """Determine the grid of each map along one axis.
 
     Args:
         maps: computes the maps of all taps.
-        thickness: how many pixels the thin images have along the other axis.
+        min_side: see `cell_grids`.
         axis: 2 (y) or 3 (x).
         multiple: see `cell_grids`.
 
@@ -206,12 +222,13 @@ def _along(maps: Maps, thickness: int, axis: int, multiple: int) -> list[CellGri
     Raises:
         UnplacedError: if the centres can't be measured, for example because a map depends on attention alone.
     """
+    thickness = round_up(max(min_side, THICKNESS), multiple)
     sides = [round_up(side, multiple) for side in PROBE_SIDES]
     short, long = (_measure(maps, thickness, axis, side) for side in sides)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
     lines = [line if line == same else None for line, same in middles]
     _check_places([centres for line, centres in zip(lines, short, strict=True) if line is None], sides[0])
-    extents = _rf_extents(maps, thickness, axis, lines, multiple)
+    extents = _rf_extents(maps, round_up(min_side, multiple), axis, lines, multiple)
     return [
         MeasuredGrid(maps, tap, axis, thickness, multiple) if line is None else RegularGrid(*line, extent)
         for tap, (line, extent) in enumerate(zip(lines, extents, strict=True))
@@ -258,7 +275,7 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
         results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(MeanPropagation))
     centres = []
     for cells in results:
-        lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
+        lines = whole(cells).as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
         first, check = lines[0] / lines[1], lines[2] / lines[1]
         if first.isnan().any():
             raise UnplacedError(
@@ -321,7 +338,7 @@ def _rf_extents(
         with ConstantsOnMeta():
             results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
         for tap, (stride, offset) in list(waiting.items()):
-            cells = results[tap].as_subclass(Tensor).transpose(axis, 3)
+            cells = whole(results[tap]).as_subclass(Tensor).transpose(axis, 3)
             middle = cells.shape[3] // 2
             cell = cells[0, :, cells.shape[2] // 2, middle].sum()
             if cell.isnan():
