@@ -58,7 +58,7 @@ def end_collections() -> None:
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Pause the garbage collector during the import of a large library, unless it is paused already."""
+    """Pause the garbage collector while many lasting objects are made, as by the import of a large library."""
     enabled = gc.isenabled()
     gc.disable()
     try:

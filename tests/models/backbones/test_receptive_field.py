@@ -8,7 +8,8 @@ from torch.fx import symbolic_trace
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, path_spreads, shift_periods
+from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, path_spreads
+from hypercolumns.models.backbones.shift_period import shift_periods
 from hypercolumns.models.taps import RegularGrid
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}

@@ -11,7 +11,7 @@ from hypercolumns.models.taps import RegularGrid
 
 def grids(layers, **settings):
     """Return the grids along y and x of the map that a list of modules computes, which is built on the meta device."""
-    ((along_y, along_x),) = cell_grids(lambda x: [layers(x)], 4, **settings)
+    ((along_y, along_x),) = cell_grids(lambda x: [layers(x)], 12, **settings)
     return along_y, along_x
 
 

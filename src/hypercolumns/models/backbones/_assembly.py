@@ -13,6 +13,7 @@ from hypercolumns.models.backbones.tapped_network import TappedNetwork
 from hypercolumns.models.backbones.widening import widen_network
 from hypercolumns.models.taps import RegularGrid
 from hypercolumns.runtime import randomness
+from hypercolumns.runtime.imports import without_collections
 
 
 def build_tapped(
@@ -63,6 +64,11 @@ def assemble(
         ArgumentError: if the network can't be a backbone with these taps. If there are several ways to read the
             network, the error is that of its blocks, which are what timm lists as its maps.
     """
+    with without_collections():  # the collector would search the objects of all libraries, again and again
+        return _assemble(key, build, known, scales)
+
+
+def _assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | None, scales: Scales) -> TappedNetwork:
     network = build()
     listed = _blocks.listed_maps(network)
     kinds = [known.reader] if known is not None else _readers.reader_kinds(network, key.tap_modules, key.norm)

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 # Functions of `nn.init` and methods of tensors that fill a tensor with random values.
 RANDOM = set("bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split())
-# Methods that change the values of a tensor, of which a tensor on the meta device has none.
+# Methods that change the values of a tensor. A tensor on the meta device has no values.
 CHANGES = set("add_ clamp_ div_ erfinv_ fill_ mul_ sub_ zero_".split())
 
 

@@ -14,20 +14,19 @@ from torch.fx import GraphModule
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _blocks, _mixing, _readers, networks
 from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._extents import Maps, UnplacedError
 from hypercolumns.models.backbones._mixing import without_extent
 from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.backbones._readers import MapReader
-from hypercolumns.models.backbones._shapes import RememberedShapes
 from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
 from hypercolumns.models.backbones.receptive_field import (
     THICKNESS,
-    Maps,
-    UnplacedError,
     cell_grids,
     grids_of_one_size,
     path_spreads,
-    shift_periods,
 )
+from hypercolumns.models.backbones.remembered_shapes import RememberedShapes
+from hypercolumns.models.backbones.shift_period import shift_periods
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 SPREAD_SIDE = 160  # pixels of the square image on which `Tap.path_spread` is measured

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones.receptive_field import Maps
+from hypercolumns.models.backbones._extents import Maps
 from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
@@ -42,7 +42,7 @@ def with_values(skeleton: nn.Module) -> Any:
 
 
 def _filled(tensor: Tensor, normal: Tensor, uniform: Tensor) -> Tensor:
-    """Return a tensor with values from a pool of random numbers, because to draw them anew for each takes long."""
+    """Return a tensor with values from a pool of random numbers, because drawing new ones takes long."""
     if not tensor.is_floating_point():
         values = torch.zeros(tensor.shape, dtype=tensor.dtype)
     else:

@@ -5,21 +5,18 @@ each pixel is the pixel's coordinate, the value of each cell is therefore the co
 receptive field. The values of the weights are not needed, so the network can be on the meta device.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones._shapes import RememberedShapes
-from hypercolumns.models.backbones._stand_in import (
+from hypercolumns.models.backbones._extents import Maps, UnplacedError, rf_extents
+from hypercolumns.models.backbones.stand_in import (
     ConstantsOnMeta,
-    GatedMeanPropagation,
     MeanPropagation,
     Path,
     prefer_path,
@@ -32,16 +29,9 @@ from hypercolumns.models.taps import CellGrid, RegularGrid
 # again, the results are even; if the second one is, with rounding up, they are odd. If the network's padding depends on
 # the image's size, the two images therefore give different centres.
 PROBE_SIDES = (256, 513)
-# Lengths in pixels of images for measuring extents and shift periods. They differ by multiples of all usual strides.
-LONG_PROBE_SIDES = (256, 1280, 4352)
 # Minimum width in pixels of a thin image, at right angles to its length. The maps of usual networks then have two cells
 # or more along the width, so that gates of one cell differ from them.
 THICKNESS = 64
-Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, C, H, W) to the maps of a network on the meta device
-
-
-class UnplacedError(ValueError):
-    """The cells of a map have no centres that could be measured. The message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,50 +153,6 @@ def path_spreads(maps: Maps, size: tuple[int, int], thickness: int | None = None
     return [round(max(both), 3) for both in zip(*spreads, strict=True)]
 
 
-def shift_periods(network: GraphModule, channels: int = RGB, multiple: int = 1) -> tuple[int, int]:
-    """Return the shift periods of a network along y and along x, in pixels.
-
-    The shift period along an axis is the least common multiple of the strides of all maps inside the network, tapped or
-    not. If an image is shifted along the axis by a multiple of it, all these maps shift by whole cells.
-
-    Args:
-        network: the traced network, on the meta device.
-        channels: the number of channels of the images.
-        multiple: the network takes images whose sides are multiples of this number of pixels.
-
-    Returns:
-        The periods, which are multiples of `multiple`.
-    """
-    shapes = []
-    sides = [round_up(side, multiple) for side in LONG_PROBE_SIDES[:2]]
-    for side in sides:
-        steps = _StepShapes(network)
-        with RememberedShapes():
-            steps.run(torch.empty(1, channels, side, side, device="meta"))
-        shapes.append(steps.shapes)
-    along = [multiple, multiple]
-    for short, long in zip(*shapes, strict=True):
-        for axis in (2, 3):
-            if len(short) == 4 and long[axis] > short[axis]:
-                stride = round((sides[1] - sides[0]) / (long[axis] - short[axis]))
-                along[axis - 2] = math.lcm(along[axis - 2], max(stride, 1))
-    return along[0], along[1]
-
-
-class _StepShapes(Interpreter):
-    """Run a traced network, and note the shape of the result of each step; () for results that are no tensors."""
-
-    def __init__(self, network: GraphModule) -> None:
-        super().__init__(network)
-        self.shapes: list[Sequence[int]] = []
-
-    def run_node(self, n: Node) -> Any:
-        """Run a step `n` of the network, and return its result."""
-        result = super().run_node(n)
-        self.shapes.append(result.shape if isinstance(result, Tensor) else ())
-        return result
-
-
 def _along(maps: Maps, min_side: int, axis: int, multiple: int) -> list[CellGrid]:
     """Determine the grid of each map along one axis.
 
@@ -228,7 +174,7 @@ def _along(maps: Maps, min_side: int, axis: int, multiple: int) -> list[CellGrid
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
     lines = [line if line == same else None for line, same in middles]
     _check_places([centres for line, centres in zip(lines, short, strict=True) if line is None], sides[0])
-    extents = _rf_extents(maps, round_up(min_side, multiple), axis, lines, multiple)
+    extents = rf_extents(maps, round_up(min_side, multiple), axis, lines, multiple)
     return [
         MeasuredGrid(maps, tap, axis, thickness, multiple) if line is None else RegularGrid(*line, extent)
         for tap, (line, extent) in enumerate(zip(lines, extents, strict=True))
@@ -305,63 +251,3 @@ def _middle(centres: Tensor) -> tuple[float, float] | None:
         return None
     stride = float(centres[middle] - centres[middle - 1])
     return round(stride, 6), round(float(centres[middle]) - stride * middle, 6) + 0.0  # the sum turns -0.0 into 0.0
-
-
-def _rf_extents(
-    maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None], multiple: int
-) -> list[tuple[float, float] | None]:
-    """Measure the extent of the receptive field of each map's middle cell along one axis.
-
-    The measurement uses thin images. Their lengths are `LONG_PROBE_SIDES`. A longer image is used only for maps whose
-    receptive field reaches the border of the shorter ones.
-
-    Args:
-        maps: computes the maps of all taps.
-        thickness: how many pixels the thin images have along the other axis.
-        axis: 2 (y) or 3 (x).
-        lines: the (stride, offset) of each map in pixels; None for a map that has no regular grid.
-        multiple: see `cell_grids`.
-
-    Returns:
-        For each map, (before, after): how many pixels the receptive field reaches before and after the cell's centre.
-        None for a map that has no regular grid, or whose receptive field reaches the border of the longest image.
-
-    Raises:
-        UnplacedError: if the gradient of a cell is 0 at all pixels of the image.
-    """
-    extents: dict[int, tuple[float, float]] = {}
-    waiting = {tap: line for tap, line in enumerate(lines) if line is not None}
-    for side in [round_up(side, multiple) for side in LONG_PROBE_SIDES]:
-        if not waiting:
-            break
-        image = torch.ones(1, RGB, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
-        with ConstantsOnMeta():
-            results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
-        for tap, (stride, offset) in list(waiting.items()):
-            cells = whole(results[tap]).as_subclass(Tensor).transpose(axis, 3)
-            middle = cells.shape[3] // 2
-            cell = cells[0, :, cells.shape[2] // 2, middle].sum()
-            if cell.isnan():
-                del waiting[tap]  # it depends on the whole image
-                continue
-            first, last = _seen(cell, image, axis)
-            if first > 0 and last < side - 1:
-                centre = offset + stride * middle
-                extents[tap] = round(centre - first, 6), round(last - centre, 6)
-                del waiting[tap]
-    return [extents.get(tap) for tap, _ in enumerate(lines)]
-
-
-def _seen(cell: Tensor, image: Tensor, axis: int) -> tuple[int, int]:
-    """Return the first and the last pixel, along an axis of an image, that the value of a cell depends on.
-
-    Raises:
-        UnplacedError: if the gradient of the cell is 0 at all pixels of the image.
-    """
-    (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
-    seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
-    if not len(seen):
-        raise UnplacedError(
-            "an operation of the network, such as rounding, has no gradient, so receptive fields can't be measured"
-        )
-    return int(seen[0]), int(seen[-1])

@@ -1,50 +1,14 @@
-"""Means of the cells under convolutions and poolings, on maps that are extrapolated beyond their borders.
-
-These are the layers of the stand-in for a network, see `_stand_in`. Most maps repeat one value along some dimensions,
-because their channels are equal. Such a map has an attribute `thin`: a tensor with one value along these dimensions.
-All functions compute with that, so that a map with a thousand channels costs no more than one with a single channel.
-"""
+"""Means of the cells under convolutions and poolings, on maps that are extrapolated beyond their borders."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def thin(x: Tensor) -> Tensor:
-    """Return a map with one value along each dimension along which it is known to repeat."""
-    values: Tensor | None = getattr(x, "thin", None)
-    if values is None:
-        sides = zip(x.shape, x.stride(), strict=True)
-        values = x[tuple(slice(0, 1) if side > 1 and stride == 0 else slice(None) for side, stride in sides)]
-    return values
-
-
-def spread(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a map of a shape that repeats some values, and knows that it does."""
-    repeated = values.expand(*shape)
-    repeated.thin = values  # type: ignore[attr-defined]
-    return repeated
-
-
-def once(function: Callable[[Tensor], Tensor], x: Tensor, *changed: int) -> Tensor:
-    """Apply a function to one slice of each dimension along which a map repeats, and repeat the result.
-
-    Args:
-        function: returns a tensor with as many dimensions as it is given.
-        x: the map.
-        changed: the dimensions along which the function moves or joins values, from 0.
-
-    Returns:
-        `function(x)`.
-    """
-    values = thin(x)
-    values = values.expand([x.shape[dim] if dim in changed else -1 for dim in range(x.ndim)])
-    result = function(values)
-    return spread(result, [side if dim in changed else x.shape[dim] for dim, side in enumerate(result.shape)])
+from hypercolumns.models.backbones.stand_in._maps import once, spread
 
 
 def convolve(mean: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Tensor:
@@ -101,27 +65,6 @@ def convolve_transposed(
     sums, terms = (F.conv_transpose2d(x, ones, None, stride, 0, 0, 1, dilation) for x in (mean, torch.ones_like(mean)))
     means = (sums / terms).narrow(2, starts[0], counts[0]).narrow(3, starts[1], counts[1])
     return spread(means, (means.shape[0], weight.shape[1] * groups, *means.shape[2:]))
-
-
-def pool(
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    **_: Any,
-) -> Tensor:
-    """Average the cells under each position of a pooling's kernel, on a map (B, C, h, w); see `F.max_pool2d`."""
-    settings = kernel_size, stride or kernel_size, padding, dilation, ceil_mode
-    return once(lambda cells: pooled_means(cells, *settings), x, x.ndim - 2, x.ndim - 1)
-
-
-def pool_average(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *_: Any, **__: Any
-) -> Tensor:
-    """Average the cells under each position of a pooling's kernel, on a map (B, C, h, w); see `F.avg_pool2d`."""
-    return pool(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
 def pooled_means(
