@@ -11,6 +11,9 @@ from hypercolumns.models.overlapping_windows import check_window_overlap
 from hypercolumns.models.window_sizes import sees_parts
 from hypercolumns.runtime.free_memory import free_bytes
 
+# The memory of a network, as a multiple of that of its tensors: operations use more for a moment, and the allocator
+# keeps some. Measured were 1.1 to 1.7 (benchmarks/backbone_memory.py).
+OVERHEAD = 1.5
 GROWTH = 1.5  # of the memory of an image that is announced after another one
 STEPS = 6  # of the search for a size that fits
 OVERLAP = 64  # pixels; the `window_overlap` that messages recommend
@@ -34,7 +37,8 @@ class MemoryCheck:
     def announce(self, count: int, size: ImageSize) -> None:
         """Warn that a backbone processes large images at once, and say how much memory this takes.
 
-        The memory is an estimate, see `TappedNetwork.peak_bytes`. It does not include what the classifier takes.
+        The memory is an estimate: that of the tensors, see `TappedNetwork.peak_bytes`, times `OVERHEAD`. It does not
+        include what the classifier takes.
 
         Args:
             count: the number of images.
@@ -71,7 +75,7 @@ def _peak_bytes(backbone: Backbone, count: int, size: ImageSize) -> int:
     Under autocast, the result is that of tensors of half the size: a lower bound, because some operations keep their
     precision.
     """
-    peak = backbone.tapped.peak_bytes(count, *size)
+    peak = round(OVERHEAD * backbone.tapped.peak_bytes(count, *size))
     return peak // 2 if torch.is_autocast_enabled(backbone.device.type) else peak
 
 
