@@ -202,7 +202,7 @@ def test_segmenter_and_extractor_share_backbone(sqn):
 
 def test_each_window_begins_with_returned_memory(narrow, monkeypatch):
     returned = []
-    monkeypatch.setattr(windows, "return_freed_memory", lambda: returned.append(None))
+    monkeypatch.setattr(windows, "return_freed_memory", returned.append)
     extractor = cut(narrow)
     for count, _ in enumerate(extractor.windows(torch.rand(1, 3, 160, 400)), start=1):
         assert len(returned) == count

@@ -25,6 +25,7 @@ from hypercolumns.models.slices import round_up, slices_within
 from hypercolumns.models.window_sizes import local_grids
 from hypercolumns.runtime.memory import return_freed_memory
 
+KEPT_BYTES = 256 << 20  # freed memory that the next window may find in place of new pages, which take time to clear
 Area = tuple[slice, slice]  # rows, columns
 _Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # what `WindowedImages._local_parts` yields
 
@@ -123,7 +124,7 @@ class WindowedImages:
             for columns in slices_within(strips, max(math.floor(self.sides[1] / self.seen.scales[1]), 1)):
                 across = self._span(1, columns, [tap_map.column_centres for tap_map in local], width)
                 if self.seen.images.device.type == "cpu":
-                    return_freed_memory()
+                    return_freed_memory(KEPT_BYTES)
                 maps = self.backbone.local_maps(self.seen.crop(down.pixels, across.pixels))
                 parts = [
                     (

@@ -25,12 +25,33 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())
 
 
-def return_freed_memory() -> None:
+class _HeapStatistics(ctypes.Structure):
+    """The result of `mallinfo2`, from malloc.h, in bytes."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def return_freed_memory(kept: int = 0) -> None:
     """Return the memory of freed tensors to the operating system, wherever in the heap it lies.
 
     Tensors of other sizes may not fit the gaps between those that are still needed, so the heap grows although enough
-    of it is free. On systems without glibc, the function does nothing.
+    of it is free. The next tensors wait until the system has cleared pages for them. On systems without glibc, the
+    function does nothing.
+
+    Args:
+        kept: nothing is returned if at most this number of bytes is free.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
-    if trim is not None:
-        trim(0)
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    trim, statistics = getattr(library, "malloc_trim", None), getattr(library, "mallinfo2", None)
+    if trim is None:
+        return
+    if statistics is not None:  # glibc has it since version 2.33
+        statistics.restype = _HeapStatistics
+        if statistics().fordblks <= kept:
+            return
+    trim(0)
