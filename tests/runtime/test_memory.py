@@ -98,7 +98,7 @@ def test_kept_memory_has_a_limit():
 
 @ON_LINUX
 def test_scattered_memory_is_returned():
-    """Every other block of 4 MiB is freed: 128 MiB, of which only the last block lies at the end of the heap."""
+    """Every other block of 4 MiB is freed: 128 MiB, and only the last block lies at the end of the heap."""
     kept, returned = map(int, run(SCATTERED))
     assert kept < 16 << 20
     assert returned > 100 << 20
