@@ -78,3 +78,14 @@ def test_concatenated_maps_change_in_place():
 def test_kernel_larger_than_map_raises():
     with pytest.raises(ValueError, match="a kernel of 15 cells is larger than its map of 12 cells"):
         propagated(nn.MaxPool2d(15), ramp())
+
+
+def test_products_change_in_place():
+    def layers(x):
+        product = x @ x.transpose(2, 3)
+        product[..., 1:] = x[..., :11]
+        return product
+
+    found = propagated(layers, ramp()).as_subclass(torch.Tensor)
+    assert torch.equal(found[..., 0], torch.zeros(1, 3, 12, dtype=torch.float64))
+    assert torch.equal(found[..., 1:], ramp()[..., :11])

@@ -73,7 +73,8 @@ def product(func: Any, *args: Any, **kwargs: Any) -> Any:
 
     results = func(*mapped(on_meta, args), **mapped(on_meta, kwargs))
     value = math.nan if maps[0].gated else 0.0
-    return mapped(lambda result: torch.full((), value, dtype=torch.float64).expand(result.shape), results)
+    # With memory of its own, because some networks change parts of it in place (MViT).
+    return mapped(lambda result: torch.full(result.shape, value, dtype=torch.float64), results)
 
 
 def _combined(*parts: Any, **_: Any) -> Tensor:

@@ -109,7 +109,8 @@ def channel_mean(x: Tensor, dim: int) -> Tensor:
     parts = getattr(x, "parts", None)
     if parts is not None:
         shares = [channel_mean(part, dim) * (part.shape[dim] / x.shape[dim]) for part in parts]
-        return sum(shares[1:], shares[0])
+        mean: Tensor = sum(shares[1:], shares[0])
+        return mean
     values = thin(x)
     values = values if values.shape[dim] == 1 else values.mean(dim, keepdim=True)
     return values.expand(*x.shape[:dim], 1, *x.shape[dim + 1 :])
