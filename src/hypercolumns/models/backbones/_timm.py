@@ -58,6 +58,7 @@ def default_taps(model: str) -> list[str]:
         ArgumentError: if timm has no such model, lists no feature maps for the model, or lists feature maps that are
             not the outputs of modules.
     """
+    _check(model)
     # The network with timm's own options has been built to find the options.
     network = _create_blank(model) if _size_options(model) else _usual(model)
     if is_columnar(network):
