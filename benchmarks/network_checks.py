@@ -104,13 +104,16 @@ def check_centres(backbone: Backbone) -> Result:
     """Compare the declared centres with where the gradients of cells lie, see `network_centres`."""
     distances = centre_distances(backbone)
     faults = [
-        f"cells of {tap} are {each.pixels:.1f} px from the declared centre (allowed: {each.allowed:.1f})"
+        f"cells of {tap} are {each.pixels:.1f} px from the declared centre (allowed: {each.allowed:.1f}, standard "
+        f"error: {each.error:.1f})"
         for tap, each in distances.items()
-        if each.pixels > each.allowed
+        if each.is_fault
     ]
-    unsure = [tap for tap, each in distances.items() if math.isnan(each.pixels)]
-    figures = {"centres px": {tap: round(each.pixels, 2) for tap, each in distances.items() if tap not in unsure}}
-    return Result(figures, "; ".join(faults), f"centres of {', '.join(unsure)}: no peak" if unsure else "")
+    unsure = [f"{tap} (standard error {each.error:.1f} px)" for tap, each in distances.items() if not each.is_sure]
+    figures = {tap: [round(each.pixels, 2), round(each.error, 2)] for tap, each in distances.items()}
+    kept = {tap: values for tap, values in figures.items() if not math.isnan(values[0])}
+    untested = f"centres that can't be measured: {', '.join(unsure)}" if unsure else ""
+    return Result({"centres px": kept}, "; ".join(faults), untested)
 
 
 def check_windows(backbone: Backbone) -> Result:

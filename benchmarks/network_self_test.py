@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,19 @@ from hypercolumns import Backbone
 from hypercolumns.models.taps import RegularGrid
 
 PLAIN, WITH_STATISTICS = "test_resnet", "efficientnet_b0_g8_gn"  # the second one has GroupNorm layers
+STAGES, HYBRID = "test_convnext", "efficientformer_l1"  # no paths that are centred apart; much attention
 
 
 def run() -> None:
     """Judge backbones with known faults, print what the judge finds, and raise an error if it misses a fault."""
     cases: list[tuple[str, str, Callable[[Backbone], None], str]] = [
         ("unchanged", PLAIN, lambda backbone: None, ""),
-        ("centres moved by 4 px", PLAIN, _move, "from the declared centre"),
+        ("no change in a hybrid", HYBRID, lambda backbone: None, ""),
+        *(
+            (f"cells of tap {n} moved by a third", STAGES, partial(_move, n), "from the declared centre")
+            for n in (0, -1)
+        ),
+        ("cells moved by a third in a hybrid", HYBRID, partial(_move, -1), "cells of stages.3 are"),
         ("GroupNorm declared local", WITH_STATISTICS, _declare_local, "windows differ"),
         ("a filter scaled by 1.001", PLAIN, _scale, "differ from timm's"),
         ("BatchNorm in training mode", PLAIN, _train, "a batch differs"),
@@ -36,8 +43,12 @@ def run() -> None:
         assert found == "" or expected, f"the judge finds a fault in a right backbone: {found}"
 
 
-def _move(backbone: Backbone) -> None:
-    backbone.taps = tuple(replace(tap, axes=(tap.axes[0], _changed(tap.axes[1], offset=4.0))) for tap in backbone.taps)
+def _move(number: int, backbone: Backbone) -> None:
+    taps = [*backbone.taps]
+    along_y, along_x = taps[number].axes
+    assert isinstance(along_x, RegularGrid)
+    taps[number] = replace(taps[number], axes=(along_y, _changed(along_x, offset=along_x.stride / 3)))
+    backbone.taps = tuple(taps)
 
 
 def _declare_local(backbone: Backbone) -> None:
