@@ -3,6 +3,7 @@
 python benchmarks/networks.py --list benchmarks/networks_150.txt --json networks.jsonl
 python benchmarks/networks.py --names resnet18 resnet50_gn
 python benchmarks/networks.py --all --json all.jsonl
+python benchmarks/networks.py --sample 200 --seed 0 --json sample.jsonl
 python benchmarks/networks.py --self-test
 
 Each network is judged in a process of its own, with a limit of time and of memory. All times are times of the
@@ -17,12 +18,15 @@ processor, so that other programs on the machine hardly change them. The classes
 
 The result of each network is a line of JSON in the file, so that `--resume` continues an interrupted survey.
 `network_list.py` describes and makes the list. `--all` constructs every network of timm without values, so that it says
-only whether networks are accepted.
+only whether networks are accepted. `--sample N` does so for N of these names, drawn at random with `--seed`, and prints
+the share that is accepted, with an interval of 95 %.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
+import random
 import re
 import resource
 import signal
@@ -87,11 +91,14 @@ def main() -> None:
 
         run()
         return
-    names = timm.list_models() if options.all else options.names or options.list.read_text().split()
+    of_all = options.all or options.sample is not None
+    names = timm.list_models() if of_all else options.names or options.list.read_text().split()
+    if options.sample is not None:
+        names = random.Random(options.seed).sample(names, options.sample)
     done = _read(options.json) if options.resume and options.json else {}
     _warm_up()
     waiting = [name for name in names if name not in done]
-    for record in survey(waiting, construct if options.all else judge, options):
+    for record in survey(waiting, construct if of_all else judge, options):
         done[record["name"]] = record
         _write(options.json, record)
     records = [done[name] for name in names if name in done]
@@ -100,6 +107,23 @@ def main() -> None:
         report("not right", [_row(record) for record in others], None)
     counts = Counter(record["verdict"] for record in records)
     report(f"{len(records)} networks of timm {timm.__version__}", [dict(sorted(counts.items()))], None)
+    if options.sample is not None and records:
+        good = counts[ACCEPTED], counts[ACCEPTED] + counts[REFUSED]
+        rows = [
+            {"share": title, "percent": 100 * count / len(records), **interval(count, len(records))}
+            for title, count in zip(("accepted", "accepted or refused with a reason"), good, strict=True)
+        ]
+        report(f"of all {len(timm.list_models())} names, with an interval of 95 %", rows, None)
+
+
+def interval(count: int, of: int) -> dict[str, float]:
+    """Return Wilson's interval of 95 % for a share, in percent.
+
+    E. B. Wilson: Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
+    """
+    z, share = 1.96, count / of
+    middle, width = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return {name: 100 * (middle + sign * width) / (1 + z * z / of) for name, sign in (("from", -1), ("to", 1))}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", type=Path, default=LIST, help="a file of names, one in each line")
     parser.add_argument("--names", nargs="*", help="names, in place of a list")
     parser.add_argument("--all", action="store_true", help="every name of timm, by construction without values")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many names of timm, as --all does")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of --sample")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the results to this file, one in each line")
     parser.add_argument("--resume", action="store_true", help="leave out the networks that are in the file")
     parser.add_argument("--jobs", type=int, default=1, help="networks that are judged at the same time")

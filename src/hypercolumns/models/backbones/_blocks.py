@@ -7,6 +7,7 @@ prefix tokens, such as the class token and registers.
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones._body import MAX_NAMES, TapModules, without_values
+from hypercolumns.models.backbones.stand_in import IndicesOnCPU
 
 MAX_DEFAULT_TAPS = 6  # a network with more maps of one stride, such as a plain transformer, has four default taps
 
@@ -134,9 +136,10 @@ class BlockReader:
             Maps (B, C, h, w).
         """
         indices, names = self.indices(body, taps), block_names(body)
-        maps = body.forward_intermediates(
-            images, indices=indices, norm=self.norm, stop_early=True, output_fmt="NCHW", intermediates_only=True
-        )
+        with IndicesOnCPU() if images.is_meta else nullcontext():
+            maps = body.forward_intermediates(
+                images, indices=indices, norm=self.norm, stop_early=True, output_fmt="NCHW", intermediates_only=True
+            )
         return {names[index]: values for index, values in zip(indices, maps, strict=True)}
 
     def used_by(self, body: nn.Module, taps: TapModules, image: Tensor) -> list[nn.Module | Tensor]:

@@ -76,8 +76,8 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
         axes = [_patches(patch)] * len(tap_modules) if patch is not None else _grids(reader, skeleton, sizes, channels)
         spreads = [0.0] * len(tap_modules) if patch is not None else _spreads(reader, skeleton, sizes)
     except Exception as error:
-        reason = f" ({error})" if isinstance(error, UnplacedError) else ""
-        raise networks.unusable(network, f"the centres of its maps' cells can't be determined{reason}") from error
+        why = error if isinstance(error, UnplacedError) else "one of its operations can't be replaced by a mean"
+        raise networks.unusable(network, f"the centres of its maps' cells can't be determined ({why})") from error
     layers = [
         Tap(modules[0], shape[1], both, path_spread=spread)
         for modules, shape, both, spread in zip(tap_modules, small, axes, spreads, strict=True)

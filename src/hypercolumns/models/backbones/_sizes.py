@@ -78,13 +78,17 @@ def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patc
     Raises:
         ArgumentError: if the network accepts none of the sizes that were tried.
     """
+    channels: list[int] = []  # of each map; a network may return nonsense for sizes that do not suit it
 
     def works(height: int, width: int) -> bool:
         try:
-            return all(0 not in shape for shape in shapes(height, width))
+            found = shapes(height, width)
+            return all(0 not in shape for shape in found) and channels in ([], [shape[1] for shape in found])
         except Exception:  # torch and the networks raise many kinds of errors for images that do not suit them
             return False
 
+    if usual is not None and works(*usual):
+        channels += [shape[1] for shape in shapes(*usual)]
     if usual is not None and works(*usual) and not (works(2 * usual[0], usual[1]) and works(usual[0], 2 * usual[1])):
         return AcceptedSizes(max(usual), fixed=usual)
     for multiple in [patch] if patch is not None else _candidate_multiples(usual):

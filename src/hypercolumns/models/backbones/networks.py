@@ -104,7 +104,7 @@ def build_shapes(name: str, channels: int = RGB, drop_path: float | None = None)
     try:
         with WithoutRandomValues():
             return build(name, channels, drop_path)
-    except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
+    except (NotImplementedError, RuntimeError):  # the constructor computes with tensors, and needs their values
         return build(name, channels, drop_path)
 
 

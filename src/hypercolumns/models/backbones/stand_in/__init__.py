@@ -9,7 +9,8 @@ from hypercolumns.models.backbones.stand_in._maps import whole
 from hypercolumns.models.backbones.stand_in._propagation import (
     ConstantsOnMeta,
     GatedMeanPropagation,
+    IndicesOnCPU,
     MeanPropagation,
 )
 
-__all__ = ["ConstantsOnMeta", "GatedMeanPropagation", "MeanPropagation", "Path", "prefer_path", "whole"]
+__all__ = ["ConstantsOnMeta", "GatedMeanPropagation", "IndicesOnCPU", "MeanPropagation", "Path", "prefer_path", "whole"]

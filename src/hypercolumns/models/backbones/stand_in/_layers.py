@@ -80,10 +80,15 @@ def _convolution_1d(
 
 
 def _reshaped(x: Tensor, *shape: Any) -> Tensor:
-    """Reshape a map. Equal channels take no memory if they remain the last or second dimension."""
+    """Reshape a map. Equal channels take no memory if they remain the last or second dimension.
+
+    A gate that should have been expanded stays one number an image.
+    """
     if not x.numel() or isinstance(shape[0], torch.dtype):
         return x.reshape(*shape)
     sides = list(shape[0]) if isinstance(shape[0], Sequence) else list(shape)
+    if -1 not in sides and math.prod(sides) > x.numel():
+        return x.flatten(1).mean(1).reshape([-1] + [1] * (len(sides) - 1))
     known = math.prod(side for side in sides if side != -1)
     sides = [x.numel() // known if side == -1 else side for side in sides]
     values = thin(x)

@@ -103,7 +103,45 @@ class ConstantsOnMeta(TorchFunctionMode):
         tensors = tensors_in([args, named])
         if not any(isinstance(each, MeanPropagation) for each in tensors) and any(each.is_meta for each in tensors):
             args, named = (mapped(lambda tensor: tensor.to("meta"), part) for part in (args, named))
+            if func is Tensor.to and isinstance(args[-1], torch.device):
+                return args[0]  # there are no values to copy to another device
         return func(*args, **named)
+
+
+class IndicesOnCPU(ConstantsOnMeta):
+    """Keep counted numbers on the CPU, while the maps of a network are on the meta device.
+
+    Networks compute positions from `torch.arange`. If these have values, a network can read the largest of them, and an
+    index that lies outside of a table is found: the table is then too small for the size of the image.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch with the device CPU if it is `torch.arange`, and check the indices of tables.
+
+        Args:
+            func: the function of torch that was called.
+            types: the tensor types among the arguments.
+            args: the positional arguments of the call.
+            kwargs: the keyword arguments of the call.
+
+        Returns:
+            The result of the call.
+
+        Raises:
+            IndexError: if an index lies outside of a tensor.
+        """
+        if func is torch.arange:
+            return func(*args, **{**(kwargs or {}), "device": "cpu"})
+        if func is not Tensor.__getitem__:
+            return super().__torch_function__(func, types, args, kwargs)
+        table, index = args
+        if isinstance(index, Tensor) and not index.is_meta and not index.is_floating_point() and index.numel():
+            rows = len(table)
+            if index.dtype != torch.bool and not -rows <= int(index.min()) <= int(index.max()) < rows:
+                raise IndexError(f"an index up to {int(index.max())} lies outside of a table of {rows} rows")
+        return func(table, index)
 
 
 # The functions that replace torch's functions and methods. The keys are the names of the replaced ones, without leading
