@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", type=Path, default=LIST, help="a file of names, one in each line")
     parser.add_argument("--names", nargs="*", help="names, in place of a list")
     parser.add_argument("--all", action="store_true", help="every name of timm, by construction without values")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many names of timm, as --all does")
+    parser.add_argument("--sample", type=int, metavar="N", help="names to draw from all of timm, as for --all")
     parser.add_argument("--seed", type=int, default=0, help="the seed of --sample")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the results to this file, one in each line")
     parser.add_argument("--resume", action="store_true", help="leave out the networks that are in the file")

@@ -259,3 +259,17 @@ def test_layer_groups_follow_maps_not_names():
         [False, False, False, False, False, True, True],
     ]
     assert "pos_embed" in groups[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "fixed", "multiple"),
+    [
+        ("mvitv2_tiny", (224, 224), 1),  # a larger image needs positions that its table lacks
+        ("vitamin_small_224", None, 16),  # other sizes give maps with other channels, and no error
+        ("gemma4_vit_167m", None, 16),  # reads the size of its maps from the values of positions
+    ],
+)
+def test_sizes_that_only_values_show(model, fixed, multiple):
+    backbone = Backbone(f"timm/{model}", None)
+    assert (backbone.fixed_size, backbone.multiple) == (fixed, multiple)

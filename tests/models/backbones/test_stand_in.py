@@ -5,9 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
 from hypercolumns.models.backbones.receptive_field import cell_grids
-from hypercolumns.models.backbones.stand_in import IndicesOnCPU
 from hypercolumns.models.taps import RegularGrid
 
 
@@ -191,22 +189,3 @@ class GroupStd(nn.Module):
 def test_expanded_statistics_keep_centres():
     for grid in grids(on_meta(nn.Conv2d(3, 8, 2, stride=2), GroupStd(), nn.Conv2d(8, 8, 2, stride=2))):
         assert (grid.stride, grid.offset) == (4, 1.5)
-
-
-def test_index_outside_of_table_raises():
-    table = torch.empty(4, 2, device="meta")
-    with IndicesOnCPU():
-        positions = torch.arange(5, device=table.device)
-        assert int(positions.max()) == 4
-        assert table[positions.clamp(max=3)].shape == (5, 2)
-        with pytest.raises(IndexError, match="up to 4 lies outside of a table of 4 rows"):
-            table[positions]
-
-
-def test_sizes_with_other_channels_are_refused():
-    """A network that reshapes tokens for a wrong size returns maps with other channels, and no error."""
-
-    def shapes(height, width):
-        return [(1, 8 if height % 16 == width % 16 == 0 else 24, height // 16, width // 16)]
-
-    assert find_sizes("network", shapes, (32, 32)) == AcceptedSizes(16, multiple=16)
