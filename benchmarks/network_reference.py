@@ -132,6 +132,8 @@ class Reference:
         for tap in self.taps:
             values, channels = by_name[tap]
             last = values.shape[-1] == channels != values.shape[1]  # (B, h, w, C)
+            if not last and values.shape[1] != channels:  # ViTamin broadcasts one token over all its positions
+                raise ValueError(f"the map of {tap} has {values.shape[1]} channels in place of {channels}")
             maps.append(values.permute(0, 3, 1, 2) if last else values)
         return maps
 

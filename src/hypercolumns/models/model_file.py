@@ -19,7 +19,7 @@ from hypercolumns.io.tensors import save_tensors
 from hypercolumns.labels import LabelScheme, Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
-from hypercolumns.models.backbones.weights import is_weights_folder
+from hypercolumns.models.backbones.weights import damaged_tensors, is_weights_folder
 from hypercolumns.models.classifiers import KINDS, Classifier
 from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
 
@@ -277,9 +277,8 @@ def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
     expanded = [name for name, tensor in tensors.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]
     if expanded:
         raise ValueError(f"tensor {expanded[0]} is larger than the data that the file holds for it")
-    not_finite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if not_finite:
-        raise ValueError(f"tensor {not_finite[0]} contains infinite values or NaN")
+    if damaged := damaged_tensors(tensors):
+        raise ValueError(f"tensor {damaged[0]} contains infinite values or NaN")
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

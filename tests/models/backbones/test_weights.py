@@ -10,6 +10,7 @@ from helpers.networks import SQN
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
+from hypercolumns.models.backbones.weights import damaged_tensors
 
 
 def test_same_seed_gives_same_random_weights():
@@ -72,6 +73,12 @@ def test_file_without_state_dict_raises(tmp_path):
         HypercolumnsError, match="holds entries that are not named dense tensors, such as epoch, model; expected"
     ):
         Backbone(**SQN, weights=str(path))
+
+
+def test_only_single_numbers_may_be_infinite():
+    bound, bias = torch.tensor(-math.inf), torch.tensor([1, math.inf])
+    tensors = {"bound": bound, "bias": bias, "count": torch.tensor(3), "scale": torch.tensor(math.nan)}
+    assert damaged_tensors(tensors) == ["bias", "scale"]
 
 
 def test_damaged_file_raises(tmp_path):

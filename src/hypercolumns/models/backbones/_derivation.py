@@ -76,7 +76,7 @@ def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB
         axes = [_patches(patch)] * len(tap_modules) if patch is not None else _grids(reader, skeleton, sizes, channels)
         spreads = [0.0] * len(tap_modules) if patch is not None else _spreads(reader, skeleton, sizes)
     except Exception as error:
-        why = error if isinstance(error, UnplacedError) else "one of its operations can't be replaced by a mean"
+        why = error if isinstance(error, UnplacedError) else _unplaced(body)
         raise networks.unusable(network, f"the centres of its maps' cells can't be determined ({why})") from error
     layers = [
         Tap(modules[0], shape[1], both, path_spread=spread)
@@ -187,3 +187,11 @@ def _size_offsets(
             both.append(offset)
         offsets.append((both[0], both[1]) if len(both) == 2 else None)
     return offsets
+
+
+def _unplaced(network: nn.Module) -> str:
+    """Say what in a network can't be replaced by a mean of places."""
+    recurrent = next((layer for layer in network.modules() if isinstance(layer, nn.RNNBase)), None)
+    if recurrent is not None:
+        return f"its recurrent layers, {type(recurrent).__name__}, carry values across the whole image"
+    return "one of its operations can't be replaced by a mean"

@@ -148,6 +148,14 @@ def _of_torchvision(network: str) -> Mapping[str, Any]:
         return {}
 
 
+def damaged_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinite values.
+
+    A tensor that is a single number may be infinite: some networks hold the bounds of a clamp so.
+    """
+    return [name for name, each in tensors.items() if (each.isnan() if each.ndim == 0 else ~each.isfinite()).any()]
+
+
 def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, network: str | None = None) -> None:
     """Load all parameters and buffers of a module from a state dict.
 
@@ -191,8 +199,7 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, 
             f"{source} can't be loaded into this network: {'; '.join(filter(None, problems))}"
             f"{guess(network, given) if network else ''}; pass weights of the same network"
         )
-    damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
-    if damaged:
+    if damaged := damaged_tensors({key: state[key] for key in wanted if key in state}):
         raise ArgumentError(f"{source} has values that are not finite, in {some(damaged)}; pass other weights")
     counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
     module.load_state_dict(
