@@ -1,5 +1,6 @@
 """The tables of `decoders.py`: the mean of each contender, and the paired differences of ours and the best peer."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
@@ -33,6 +34,14 @@ class Final(NamedTuple):
     setup: Setup | None
     trained: Trained
     evaluation: Path
+
+
+def complete(finals: Sequence[Final], count: int) -> list[Final]:
+    """Leave out the contenders without all `count` trainings: their means would be those of other folds and seeds."""
+    counts = Counter(final.contender for final in finals)
+    for name in (name for name, trainings in counts.items() if trainings < count):
+        print(f"{name}: left out, because only {counts[name]} of its {count} trainings count")
+    return [final for final in finals if counts[final.contender] == count]
 
 
 def summary(finals: Sequence[Final]) -> list[dict[str, Any]]:

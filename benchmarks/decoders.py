@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from common import processor, report
 from decoder_peers import DECODERS, MIN_BATCH
-from decoder_report import VAL, Final, differences, summary
+from decoder_report import VAL, Final, complete, differences, summary
 from decoder_training import OURS, Setup, Trained, Training, start
 
 # Options that the measurements depend on; --resume refuses others.
@@ -213,7 +213,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(options, options.out.resolve())
     for minutes in options.minutes:
-        finals = [*bench.finals(minutes)]
+        folds = len(options.groups) + (not options.skip_val)
+        finals = complete([*bench.finals(minutes)], folds * len(options.seeds))
+        if not finals:
+            continue
         show(f"{minutes:g} minutes, seeds {options.seeds}", summary(finals), options.json, f"{minutes:g}")
         paired = differences(finals, options.bootstrap_pattern)
         if paired:

@@ -87,3 +87,10 @@ def test_windows_that_see_the_same_agree():
     compared_maps(extractor.agreement, locate, backbone, seen, box, windows)
     assert extractor.agreement.agreed == extractor.agreement.pixels > 0
     assert "agree on 100.0 % of" in extractor.agreement.message
+
+
+def test_windows_of_several_scales_are_compared():
+    backbone = Backbone("timm/test_vit", ["blocks.1"], mean=None, std=None, scales=[1, 0.5]).eval()
+    segmenter = small_segmenter(backbone, max_window_pixels=SIDE * SIDE, window_overlap=32)
+    segmenter.labels(random_images(1))
+    assert segmenter.extractor.agreement.pixels > 0

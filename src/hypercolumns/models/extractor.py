@@ -211,16 +211,17 @@ class HypercolumnExtractor(nn.Module):
         seen = SeenImages(images, resize or size, backbone)
         area, scales = seen.size, seen.scales
         boxes = (full_image_box(images.shape[-2:]) if boxes is None else boxes).cpu() * torch.tensor([*scales, *scales])
-        large = area[0] * area[1] > self.max_window_pixels
+        limit = int(self.max_window_pixels / backbone.enlargement**2)  # pixels before they are enlarged
+        large = area[0] * area[1] > limit
         if large or in_parts:
             margins = window_margins(backbone)
             if margins is not None:
-                sides = window_sides(area, margins, self.max_window_pixels)
+                sides = window_sides(area, margins, limit)
                 empty = [images.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*area)]
                 return WindowedImages(backbone, seen, boxes, sides, self.locate(empty, area, scales))
         locate = partial(self.locate, area=area, scales=scales)
         if large and self.window_overlap is not None and not trains_batch_norm(backbone):
-            windows = plan_windows(backbone, area, self.max_window_pixels, self.window_overlap)
+            windows = plan_windows(backbone, area, limit, self.window_overlap)
             blend = blended_maps if self.agreement is None else partial(compared_maps, self.agreement, locate)
             return WholeImages(seen, partial(blend, backbone, seen, boxes, windows), locate)
         if large:

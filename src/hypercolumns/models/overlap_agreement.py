@@ -70,7 +70,7 @@ def compared_maps(
     Returns:
         The map of each tap.
     """
-    layers = len(backbone.tap_modules)
+    layers = len(backbone.layer_taps)
     located = locate([seen.images.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*seen.size)])
     probe = _OverlapProbe(seen, windows, located[:layers])
     maps = blended_maps(backbone, seen, boxes, windows, probe.add)

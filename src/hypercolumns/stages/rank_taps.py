@@ -43,7 +43,7 @@ def rank_taps(cfg: DictConfig) -> Run:
     quiet_libraries()
     images = data.image_index(cfg)
     backbone = model.backbone(cfg, decoding=images.decoding)
-    if len(backbone.layer_taps) > len(backbone.tap_modules):
+    if backbone.sees_scales:
         raise HypercolumnsError(
             f"stage=rank_taps chooses cnn.taps, whose maps it ranks at one scale, but cnn.scales={[*cfg.cnn.scales]}; "
             f"rank the taps with cnn.scales=[1], and then train with the chosen taps at all scales"

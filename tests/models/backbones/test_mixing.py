@@ -70,6 +70,20 @@ def test_local_layers_keep_their_extent(monkeypatch, layers):
     assert extents(monkeypatch, *layers) == [(3, 3)] * 2
 
 
+def test_layers_of_one_shape_do_not_cancel(monkeypatch):
+    class Difference(nn.Module):
+        """Adds two group norms, one of them with the other sign."""
+
+        def __init__(self):
+            super().__init__()
+            self.plus, self.minus = nn.GroupNorm(2, 8), nn.GroupNorm(2, 8)
+
+        def forward(self, x):
+            return x + self.plus(x) - self.minus(x)
+
+    assert extents(monkeypatch, Difference()) == [None] * 2
+
+
 def test_random_numbers_stay_as_they_were(monkeypatch):
     state = torch.get_rng_state()
     assert extents(monkeypatch, nn.Dropout(0.5)) == [(3, 3)] * 2

@@ -39,6 +39,23 @@ def test_shapes_and_strides_are_those_of_torch(side):
                 assert (found.shape, found.stride()) == (expected.shape, expected.stride())
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.InstanceNorm2d(3), (1, 3, 1, 1)), (nn.LayerNorm([3, 8, 8]), (1, 3, 6, 8))]
+)
+def test_sizes_that_torch_refuses_stay_refused(layer, shape):
+    image = torch.empty(shape, device="meta")
+    with RememberedShapes(), pytest.raises((RuntimeError, ValueError)):
+        layer.to("meta").eval()(image)
+
+
+def test_result_changed_in_place_is_no_input():
+    image = torch.empty(1, 3, 8, 8, device="meta")
+    with RememberedShapes():
+        for changed in (F.relu(image), image * 2, image + image):
+            changed.unsqueeze_(0)
+    assert image.shape == (1, 3, 8, 8)
+
+
 def test_functions_of_known_shapes_run_once():
     calls = []
 

@@ -1,6 +1,7 @@
-"""Image scales: centres by a ramp, maps by hand, windows against the whole image, the model's file and exports."""
+"""Image scales: centres by a ramp, maps by hand, windows against the whole image, the model's file, training."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +47,7 @@ def test_maps_equal_the_network_at_each_scale() -> None:
 def test_sizes_follow_from_the_formula() -> None:
     backbone = squeezenet([0.5, 1, 2])
     assert backbone.multiple == 2
+    assert Backbone("squeezenet1_1", ["features.0"], scales=[4]).tapped.info.map_sizes(30, 33) == [(59, 65)]
     for height, width in itertools.product(range(backbone.min_side, backbone.min_side + 40, 2), (48, 62)):
         sizes = backbone.tapped.info.map_sizes(height, width)
         assert sizes == [tuple(values.shape[2:]) for values in backbone.layer_maps(torch.rand(1, 3, height, width))]
@@ -81,3 +83,46 @@ def test_logits_equal_those_of_concatenated_maps() -> None:
 def test_other_scales_are_refused(scales: object) -> None:
     with pytest.raises(ArgumentError, match="must be a list of one or more different factors"):
         Backbone("rgb", ["image"], scales=scales)  # type: ignore[arg-type]
+
+
+def test_file_holds_the_scales(tmp_path: Path) -> None:
+    backbone = squeezenet([0.5, 1], context=["pyramid:2"])
+    classifier = MLPClassifier(backbone.channels, 2, hidden=4)
+    segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, ["a", "b"]).eval()
+    segmenter.save(tmp_path / "model.safetensors")
+    loaded = Segmenter.load(tmp_path / "model.safetensors")
+    images = torch.rand(1, 3, 40, 51)
+    assert torch.equal(loaded(images), segmenter(images))
+    assert [tap.name for tap in loaded.backbone.taps] == [tap.name for tap in backbone.taps]
+    assert backbone.fingerprint() != squeezenet([1]).fingerprint()
+    assert backbone.fingerprint() == squeezenet([1, 0.5], context=["pyramid:2"]).fingerprint()
+
+
+def test_window_counts_enlarged_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, seen = squeezenet([1, 2]), []
+    local_maps = backbone.local_maps
+    monkeypatch.setattr(backbone, "local_maps", lambda images: seen.append(images.shape) or local_maps(images))
+    list(HypercolumnExtractor(backbone, max_window_pixels=400**2).windows(torch.rand(1, 3, 390, 390)))
+    assert len(seen) > 1
+    assert max(4 * shape[2] * shape[3] for shape in seen) <= 400**2
+
+
+def test_gradients_are_the_sum_of_all_scales() -> None:
+    backbone = squeezenet([1, 0.5], trainable="all")
+    weight = backbone.body.get_parameter("features.0.weight")
+    images = torch.rand(1, 3, 40, 40)
+
+    def gradient(maps: list[torch.Tensor]) -> torch.Tensor:
+        return torch.autograd.grad(sum(values.square().sum() for values in maps), weight)[0]
+
+    count = len(TAPS)
+    whole, parts = backbone(images), (backbone(images)[:count], backbone(images)[count:])
+    torch.testing.assert_close(gradient(whole), gradient(parts[0]) + gradient(parts[1]), rtol=1e-4, atol=1e-4)
+
+
+def test_trained_batch_norm_takes_one_scale() -> None:
+    layers = ["layer1", "layer2"]
+    with pytest.raises(ArgumentError, match=r"scales=\[1.0, 0.5\] does not work with trained BatchNorm layers"):
+        Backbone("resnet18", layers, scales=[1, 0.5], trainable=1)
+    Backbone("resnet18", layers, scales=[0.5], trainable=1)
+    Backbone("resnet18", layers, scales=[1, 0.5])

@@ -36,21 +36,23 @@ def with_values(skeleton: nn.Module) -> Any:
     change. Buffers of whole numbers are 0, so that they are valid as indices.
     """
     generator = torch.Generator().manual_seed(0)
-    pools = torch.randn(POOL, generator=generator), 0.5 + torch.rand(POOL, generator=generator)
-    memo = {id(tensor): _filled(tensor, *pools) for tensor in [*skeleton.parameters(), *skeleton.buffers()]}
+    normal, uniform = torch.randn(POOL, generator=generator), 0.5 + torch.rand(POOL, generator=generator)
+    pools = normal.repeat(2), uniform.repeat(2)  # so that most tensors are slices of a pool
+    tensors = [*skeleton.parameters(), *skeleton.buffers()]
+    memo = {id(tensor): _filled(number, tensor, *pools) for number, tensor in enumerate(tensors)}
     return copy.deepcopy(skeleton, memo).eval()
 
 
-def _filled(tensor: Tensor, normal: Tensor, uniform: Tensor) -> Tensor:
-    """Return a tensor with values from a pool of random numbers, because drawing new ones takes long."""
+def _filled(number: int, tensor: Tensor, normal: Tensor, uniform: Tensor) -> Tensor:
+    """Return the tensor of a number with values from a pool of random numbers, because drawing new ones takes long."""
     if not tensor.is_floating_point():
         values = torch.zeros(tensor.shape, dtype=tensor.dtype)
     else:
         pool = uniform if tensor.ndim < 2 else normal * math.sqrt(2 / max(tensor[0].numel(), 1))
-        start = tensor.numel() % 1009  # tensors of different sizes begin at different numbers
+        start = number * 7919 % POOL  # tensors begin at different numbers: equal ones could cancel each other
         count = start + tensor.numel()
-        numbers = pool[:count] if count <= POOL else pool.repeat(math.ceil(count / POOL))[:count]
-        values = numbers[start:].reshape(tensor.shape).to(tensor.dtype, copy=True)
+        numbers = pool if count <= len(pool) else pool.repeat(math.ceil(count / len(pool)))
+        values = numbers[start:count].reshape(tensor.shape).to(tensor.dtype, copy=True)
     return nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values
 
 

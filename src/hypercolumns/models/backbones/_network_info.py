@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -18,6 +19,7 @@ from hypercolumns.models.backbones._sizes import AcceptedSizes
 from hypercolumns.models.taps import RegularGrid, Tap
 
 KNOWN = Path(__file__).with_name("known_networks.json")
+MAX_DENOMINATOR = 64  # of strides in an enlarged image
 MAX_PIXELS = 1 << 20  # the largest number of pixels in a record; no usual network comes near
 
 
@@ -43,7 +45,7 @@ class NetworkInfo(NamedTuple):
     min_side: int
     shift_period: tuple[int, int]
     layers: tuple[Tap, ...]
-    size_offsets: tuple[tuple[int, int] | None, ...]
+    size_offsets: tuple[tuple[Fraction, Fraction] | tuple[int, int] | None, ...]
     reader: ReaderKind = "graph"
     multiple: int = 1
     fixed_size: tuple[int, int] | None = None
@@ -226,10 +228,10 @@ def _pixels(value: Any, minimum: int = -MAX_PIXELS) -> float:
     return float(value)
 
 
-def _stride(tap: Tap, axis: int) -> int:
+def _stride(tap: Tap, axis: int) -> Fraction:
     grid = tap.axes[axis]
     assert isinstance(grid, RegularGrid), "a map with a size offset has regular grids"
-    return int(grid.stride)
+    return Fraction(grid.stride).limit_denominator(MAX_DENOMINATOR)
 
 
 @functools.cache

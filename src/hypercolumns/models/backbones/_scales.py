@@ -2,7 +2,8 @@
 
 An image is made n times smaller by the mean of n x n pixels, and n times larger by bilinear interpolation. Pixel i of
 the image at scale s then is centred at pixel (i + 0.5) / s - 0.5 of the image itself, for images of any size whose
-sides are multiples of n. From this follow the centres, receptive fields and sizes of all maps.
+sides are multiples of n. The outermost pixels of an enlarged image lie outside of all centres, and repeat the image's
+border. From this follow the centres, receptive fields and sizes of all maps.
 """
 
 import math
@@ -18,7 +19,7 @@ from hypercolumns.models.backbones._network_info import NetworkInfo
 from hypercolumns.models.slices import round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
-MAX_FACTOR = 8  # maximum factor by which an image is made smaller or larger
+MAX_FACTOR = 8  # maximum factor by which an image is made smaller or larger; 8 takes 64 times the work
 Scales = tuple[Fraction, ...]
 ONE = Fraction(1)
 
@@ -41,7 +42,7 @@ def check_scales(scales: Sequence[float] | None) -> Scales:
         return (ONE,)
     message = (
         f"scales={scales} must be a list of one or more different factors: 1 for the image itself, whole numbers up to "
-        f"{MAX_FACTOR} for larger images, and 1 divided by such a number (0.5, 0.25) for smaller ones"
+        f"{MAX_FACTOR} for larger images, and 1 divided by such a number (0.5, 0.25; 0.333 means 1/3) for smaller ones"
     )
     if isinstance(scales, str) or not isinstance(scales, Sequence) or not scales:
         raise ArgumentError(message)
@@ -105,9 +106,9 @@ def at_scales(info: NetworkInfo, scales: Scales, network: str) -> NetworkInfo:
         (math.lcm(periods[0], multiple), math.lcm(periods[1], multiple)),
         tuple(_scaled_tap(tap, scale) for scale in scales for tap in info.layers),
         tuple(
-            None if offsets is None else _scaled_offsets(tap, offsets, scale)
+            None if offsets is None else _scaled_offsets(offsets, scale)
             for scale in scales
-            for tap, offsets in zip(info.layers, info.size_offsets, strict=True)
+            for offsets in info.size_offsets
         ),
         info.reader,
         multiple,
@@ -159,14 +160,11 @@ def _scaled_grid(axis: CellGrid, scale: Fraction) -> CellGrid:
     return RegularGrid(axis.stride / factor, (axis.offset + 0.5) / factor - 0.5, extent)
 
 
-def _scaled_offsets(tap: Tap, offsets: tuple[int, int], scale: Fraction) -> tuple[int, int] | None:
-    """Return `NetworkInfo.size_offsets` of a map of the scaled image; None if its stride is not whole.
+def _scaled_offsets(offsets: tuple[Fraction, Fraction] | tuple[int, int], scale: Fraction) -> tuple[Fraction, Fraction]:
+    """Return `NetworkInfo.size_offsets` of a map of the scaled image.
 
-    The map of an image of N pixels has `(N * scale + offset) // stride` cells. This equals
-    `(N + floor(offset / scale)) // (stride / scale)` if both `N * scale` and `stride / scale` are whole.
+    The map of an image of N pixels has `(N * scale + offset) // stride` cells, which is
+    `(N + offset / scale) // (stride / scale)`.
     """
-    strides = [Fraction(axis.stride) / scale if isinstance(axis, RegularGrid) else Fraction(1, 2) for axis in tap.axes]
-    if any(stride.denominator > 1 for stride in strides):
-        return None
-    y, x = (math.floor(offset / scale) for offset in offsets)
+    y, x = (offset / scale for offset in offsets)
     return y, x

@@ -15,7 +15,7 @@ from hypercolumns.models.backbones._assembly import build_tapped
 from hypercolumns.models.backbones._body import hash_weights
 from hypercolumns.models.backbones._network_info import make_key, to_record
 from hypercolumns.models.backbones._normalisation import IMAGENET_MEAN, IMAGENET_STD, channel_values
-from hypercolumns.models.backbones._scales import check_scales
+from hypercolumns.models.backbones._scales import ONE, check_scales
 from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.backbones.fine_tuning import Trainable
 from hypercolumns.models.backbones.tap_names import check_context, split_taps
@@ -151,6 +151,7 @@ class Backbone(nn.Module):
         self.layer_taps = properties.layers
         self.taps = (*self.layer_taps, *(context.tap(self.layer_taps[-1], counts) for context in self.contexts))
         self._frozen = fine_tuning.freeze(self.tapped, trainable)
+        fine_tuning.check_scales(self.tapped, self._frozen)
         if grad_checkpointing:
             fine_tuning.use_grad_checkpointing(self.tapped, self._frozen)
         self.train(self.training)
@@ -232,6 +233,16 @@ class Backbone(nn.Module):
     def device(self) -> torch.device:
         """The device that holds the backbone's weights."""
         return self.get_buffer("mean").device
+
+    @property
+    def enlargement(self) -> float:
+        """The largest scale at which the network sees the image, or 1 if it sees no larger image."""
+        return float(max([ONE, *self.tapped.scales]))
+
+    @property
+    def sees_scales(self) -> bool:
+        """Whether the network sees the image at more than one scale, or at another one than its own."""
+        return self.tapped.scales != (ONE,)
 
     @property
     def channels(self) -> int:

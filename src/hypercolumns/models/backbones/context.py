@@ -225,6 +225,9 @@ def _edges(size: int) -> Tensor:
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
+KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
+
+
 def context_maps(
     contexts: Iterable[ContextTap], deepest: Tensor, size: ImageSize, boxes: Tensor | None = None
 ) -> list[Tensor]:

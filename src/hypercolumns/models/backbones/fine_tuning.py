@@ -119,6 +119,26 @@ def check_drop_path(name: str, body: nn.Module, drop_path: float | None) -> None
         )
 
 
+def check_scales(network: TappedNetwork, frozen: Iterable[nn.Module]) -> None:
+    """Check that a network that sees images at several scales trains no BatchNorm layer.
+
+    Args:
+        network: the network.
+        frozen: the modules that stay in evaluation mode.
+
+    Raises:
+        ArgumentError: if it does. Such a layer would normalise each scale by its own statistics in training, and all
+            scales by a mixture of them afterwards.
+    """
+    norms = [path for path, layer in trained_batch_norms(network.body, frozen) if layer.track_running_stats]
+    if len(network.scales) > 1 and norms:
+        raise ArgumentError(
+            f"scales={[float(scale) for scale in network.scales]} does not work with trained BatchNorm layers of "
+            f"{network.name} ({norms[0]}, for example), whose statistics would be a mixture of those of all scales; "
+            f"use one scale, or choose a value of trainable that freezes them"
+        )
+
+
 def use_grad_checkpointing(network: TappedNetwork, frozen: Iterable[nn.Module]) -> None:
     """Let a network compute the activations of its blocks again in the backward pass, in place of holding them.
 

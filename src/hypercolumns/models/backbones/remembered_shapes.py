@@ -13,7 +13,6 @@ ACTIVATIONS = set(
     "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu celu gelu silu mish softplus logsigmoid tanh sigmoid "
     "sigmoid_ hardsigmoid hardtanh hardtanh_ hardswish dropout dropout2d sqrt rsqrt square exp abs neg".split()
 )
-NORMALISATIONS = set("batch_norm layer_norm rms_norm group_norm instance_norm softmax".split())
 ARITHMETIC = set(
     "add __add__ __radd__ __iadd__ sub __sub__ __rsub__ mul __mul__ __rmul__ __imul__ div __truediv__ "
     "maximum minimum".split()
@@ -70,19 +69,17 @@ def _simple_result(name: str, args: Sequence[Any]) -> Tensor | None:
         args: the positional arguments of the call.
     """
     first = args[0] if args else None
-    if not (isinstance(first, Tensor) and first.is_meta):
+    if not (isinstance(first, Tensor) and first.is_meta and first.is_floating_point()):
         return None
-    if name in ACTIVATIONS or (name in NORMALISATIONS and first.is_contiguous()):
-        return first
-    if name in NORMALISATIONS and name != "batch_norm":  # these make the memory contiguous
-        return first.new_empty(first.shape)
-    if name in ARITHMETIC and len(args) == 2 and first.is_floating_point() and first.is_contiguous():
+    if name in ACTIVATIONS:
+        return first.detach()  # a tensor of its own, whose shape can be changed in place
+    if name in ARITHMETIC and len(args) == 2 and first.is_contiguous():
         second = args[1]
         if type(second) in (int, float):
-            return first
+            return first.detach()
         if isinstance(second, Tensor) and second.is_meta and second.dtype == first.dtype and second.is_contiguous():
             shape = torch.broadcast_shapes(first.shape, second.shape)
-            return first if shape == first.shape else first.new_empty(shape)
+            return first.detach() if shape == first.shape else first.new_empty(shape)
     return None
 
 

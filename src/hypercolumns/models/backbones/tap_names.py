@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones._body import TapModules
-from hypercolumns.models.backbones.context import ContextTap, CoordinateMap, LocalMean, PyramidMean
-
-KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
+from hypercolumns.models.backbones.context import KINDS, ContextTap
 
 
 def parse(name: object) -> ContextTap | None:
