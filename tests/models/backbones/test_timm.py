@@ -1,5 +1,6 @@
 """Networks of timm: names, weights and error messages. The contract of all backbones is in test_contract.py."""
 
+import os
 import subprocess
 import sys
 
@@ -99,9 +100,25 @@ class TestWeights:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-        message = r"bring model\.safetensors .*; HF_HUB_OFFLINE=1 is set, so nothing is downloaded"
+        message = r"\(HF_HUB_OFFLINE=1 is set, so nothing is downloaded\); bring model\.safetensors"
         with pytest.raises(HypercolumnsError, match=message):
             Backbone(NAME, None, "pretrained")
+
+    def test_unreachable_hub_is_not_tried_again(self, monkeypatch, tmp_path, capfd):
+        """Nothing listens on port 9. The Hub would try each file for half a minute, and log each attempt."""
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            monkeypatch.delenv(name)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("a retry"))
+        message = (
+            r"downloaded \(no connection to 127\.0\.0\.1: [^;]*refused\); bring .* in place of pretrained, or null"
+        )
+        with pytest.raises(HypercolumnsError, match=message):
+            Backbone(NAME, None, "pretrained")
+        assert "thrown while" not in "".join(capfd.readouterr())
 
     def test_torchvision_weights_raise(self):
         with pytest.raises(

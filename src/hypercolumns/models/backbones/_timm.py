@@ -7,7 +7,6 @@ import importlib
 import inspect
 import io
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,7 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones._blank import WithoutRandomValues
 from hypercolumns.models.backbones._blocks import block_names, default_blocks, is_columnar
-
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables with which the Hugging Face Hub downloads nothing
+from hypercolumns.models.backbones._downloads import hub_without_retries, reason
 
 
 def build(model: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
@@ -170,13 +168,15 @@ def pretrained(model: str, channels: int = RGB) -> Mapping[str, Tensor]:
     Raises:
         ArgumentError: if timm can't load or download the weights.
     """
-    try:
-        state: Mapping[str, Tensor] = _create(model, channels, pretrained=True).state_dict()
-    except Exception as error:  # timm and its download libraries raise many kinds of errors
-        raise ArgumentError(
-            f"weights=pretrained (timm's weights of {model}) could not be loaded or downloaded ({_reason(error)}); "
-            f"{_how_to_bring(model)}, or null for random weights"
-        ) from error
+    _check(model)
+    with hub_without_retries() as problem:
+        try:
+            state: Mapping[str, Tensor] = _create(model, channels, pretrained=True).state_dict()
+        except Exception as error:  # timm and its download libraries raise many kinds of errors
+            raise ArgumentError(
+                f"weights=pretrained (timm's weights of {model}) could not be loaded or downloaded "
+                f"({reason(error, problem)}); {_how_to_bring(model)} in place of pretrained, or null for random weights"
+            ) from error
     return state
 
 
@@ -190,16 +190,14 @@ def usual_size(model: str) -> tuple[int, int]:
 def _how_to_bring(model: str) -> str:
     """Return a clause that says which file of pretrained weights timm loads for a model, and how to pass it."""
     config = _timm().get_pretrained_cfg(model)
-    offline = " ".join(f"{name}={os.environ[name]}" for name in OFFLINE if os.environ.get(name))
-    keeps = f"; {offline} is set, so nothing is downloaded" if offline else ""
     if config is not None and config.hf_hub_id:
         file = config.hf_hub_filename or "model.safetensors"
         return (
             f"bring {file} (with config.json, if it has one) of https://huggingface.co/{config.hf_hub_id} from a "
-            f"machine with internet, and pass the path of the file or of its folder{keeps}"
+            f"machine with internet, and pass the path of the file or of its folder"
         )
     if config is not None and config.url:
-        return f"bring {config.url} from a machine with internet, and pass the path of the file{keeps}"
+        return f"bring {config.url} from a machine with internet, and pass the path of the file"
     return f"timm has no weights of {model}; pass the path of a file or folder"
 
 

@@ -11,6 +11,7 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
+from hypercolumns.models.backbones._downloads import reason
 from hypercolumns.models.backbones._normalisation import choose_values
 from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.models.backbones._weight_conversion import convert, guess
@@ -105,8 +106,9 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
             state = named[weights].get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise ArgumentError(
-                f"weights={weights} could not be downloaded ({error}); pass the path of a file, or null for "
-                f"random weights"
+                f"weights={weights} could not be downloaded ({reason(error)}); bring {named[weights].url} from a "
+                f"machine with internet, and pass the path of the file in place of {weights}, or null for random "
+                f"weights"
             ) from error
         preprocessing = named[weights].transforms()
         return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
