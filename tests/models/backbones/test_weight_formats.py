@@ -87,7 +87,8 @@ class TestOtherNetworks:
         """All tensors of a ResNet-50 are in the weights of a ResNet-101, but they are not a ResNet-50."""
         torch.save(numbered("resnet101"), tmp_path / "deep.pth")
         message = (
-            r"deep\.pth has 255 tensors in layers of resnet50 that resnet50 lacks, such as layer3\.6\.conv1.*resnet101"
+            r"deep\.pth has 255 tensors that resnet50 lacks, such as layer3\.6\.conv1.*; the weights have "
+            r"23 modules in layer3, the network 6; they fit the network resnet101; choose it by cnn\.network=resnet101$"
         )
         with pytest.raises(HypercolumnsError, match=message):
             load_weights("resnet50", str(tmp_path / "deep.pth"))
@@ -98,7 +99,9 @@ class TestOtherNetworks:
         state = {key: torch.ones(()).expand(tensor.shape) for key, tensor in shapes.items()}
         assert len(load(tmp_path, "vit_b_16", state)) == len(state)
         block = prefixed("encoder.layers.encoder_layer_12.", {"ln_1.weight": torch.ones(768)})
-        with pytest.raises(HypercolumnsError, match=r"1 tensors in layers of vit_b_16 that .*encoder_layer_12\.ln_1"):
+        with pytest.raises(
+            HypercolumnsError, match=r"1 tensor that vit_b_16 lacks, .* 13 modules in .*layers, the network 12;"
+        ):
             load(tmp_path, "vit_b_16", {**state, **block})
 
     def test_distilled_networks_have_two_classifiers(self, tmp_path):
@@ -111,17 +114,28 @@ class TestOtherNetworks:
 
     def test_bias_that_the_network_lacks_raises(self, tmp_path):
         with pytest.raises(
-            HypercolumnsError, match=r"has 1 tensors in layers of .*test_resnet lacks, such as layer1\.0"
+            HypercolumnsError,
+            match=r"has 1 tensor that .*test_resnet.* lacks, such as layer1\.0\.conv1\.bias; pass weights",
         ):
             load(tmp_path, RESNET, {**STATE, "layer1.0.conv1.bias": torch.ones(32)})
 
     def test_error_names_the_network_of_the_weights(self, tmp_path):
         torch.save(numbered("convnext_femto"), tmp_path / "femto.pth")
         message = (
-            r"stem\.0\.weight is \(48, 3, 4, 4\), expected \(64, 3, 4, 4\).*they fit the network timm/convnext_femto;"
+            r"stem\.0\.weight is \(48, 3, 4, 4\), expected \(64, 3, 4, 4\).*; they fit the network "
+            r"timm/convnext_femto; choose it by cnn\.model=convnext_femto$"
         )
         with pytest.raises(HypercolumnsError, match=message):
             Backbone("timm/convnext_pico", None, str(tmp_path / "femto.pth"), mean=None, std=None)
+
+    def test_shallower_network_raises(self, tmp_path):
+        """The last norm and the classifier, which usual files have and the backbone lacks, are no hint."""
+        torch.save(numbered("test_vit", depth=3), tmp_path / "shallow.pth")
+        message = (
+            r": 36 of 76 tensors are missing, such as blocks\.3\.[^;]*; the weights have 3 blocks, the network 6; pass"
+        )
+        with pytest.raises(HypercolumnsError, match=message):
+            Backbone("timm/test_vit", None, str(tmp_path / "shallow.pth"), mean=None, std=None)
 
     def test_patches_of_another_size_raise(self, tmp_path):
         state = numbered("test_vit", patch_size=8)

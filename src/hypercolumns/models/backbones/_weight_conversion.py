@@ -13,8 +13,13 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models.backbones import _timm, networks
-from hypercolumns.models.backbones._weight_files import State, report, some
-from hypercolumns.models.backbones._weight_names import authors_names, without_prefixes, without_wrappers
+from hypercolumns.models.backbones._weight_files import MAX_SHOWN, State, report, some
+from hypercolumns.models.backbones._weight_names import (
+    authors_names,
+    compare_depths,
+    without_prefixes,
+    without_wrappers,
+)
 
 AVERAGED = {"ema", "teacher"}  # of several networks in a file, the one with such a part in its prefix is chosen
 COUNTER = "num_batches_tracked"
@@ -67,15 +72,29 @@ def convert(network: str, state: State, reference: nn.Module, source: str = "wei
     if 2 * reading.fitting > len(wanted):
         _check_conversion(network, reading, wanted, source)
         if further := _further(reading, reference):
-            raise ArgumentError(
-                f"{source} has {len(further)} tensors in layers of {network} that {network} lacks, such as "
-                f"{some(further)}{guess(network, state)}; pass weights of the same network"
-            )
+            count = "1 tensor" if len(further) == 1 else f"{len(further)} tensors"
+            problems = [f"{source} has {count} that {network} lacks, such as {some(further)}"]
+            raise ArgumentError("; ".join([*problems, *depths(reading.state, reference), advise(network, state)]))
     return reading.state
 
 
-def guess(network: str, state: State) -> str:
-    """Return a clause that names a network of the same family that a state dict fits; an empty text if none is found.
+def unusual(names: list[str], reference: nn.Module) -> list[str]:
+    """Leave out the names of tensors that the whole network has, or that follow its maps in many networks."""
+    known, after = reference.state_dict(), _after_maps(reference)
+    return [name for name in names if name not in known and not name.startswith(after)]
+
+
+def depths(state: State, reference: nn.Module) -> list[str]:
+    """Return clauses about the depths in which weights, by the names of a network, and the whole network differ."""
+    compared = compare_depths(state, reference.state_dict())
+    return [
+        f"the weights have {given} {'blocks' if path == 'blocks' else f'modules in {path}'}, the network {expected}"
+        for path, given, expected in compared[:MAX_SHOWN]
+    ]
+
+
+def advise(network: str, state: State) -> str:
+    """Return a clause that says what to do: choose a network of the same family that fits, or other weights.
 
     Args:
         network: the name of a network that the state dict does not fit.
@@ -87,7 +106,10 @@ def guess(network: str, state: State) -> str:
     names = [name for name in networks.list_names(network) if re.sub(SIZES, "", name) == family and name != own]
     names = difflib.get_close_matches(own, names, n=MAX_GUESSES, cutoff=0.0)
     found = next((name for name in names if _fits(f"{prefix}{name}", state)), None)
-    return "" if found is None else f"; they fit the network {prefix}{found}"
+    if found is None:
+        return "pass weights of the same network"
+    # Not cnn=timm: the files in conf/cnn for families, such as dinov2, have further settings that should stay.
+    return f"they fit the network {prefix}{found}; choose it by cnn.{'model' if prefix else 'network'}={found}"
 
 
 def _fits(network: str, state: State) -> bool:

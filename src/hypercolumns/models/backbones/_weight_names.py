@@ -61,6 +61,31 @@ def without_wrappers(state: State) -> Iterator[tuple[str, State]]:
         yield prefix, _part(state, prefix)
 
 
+def compare_depths(state: State, wanted: State) -> list[tuple[str, int, int]]:
+    """Compare how many numbered modules, such as blocks.0 and blocks.1, two state dicts have at the same paths.
+
+    Returns:
+        For each path with different numbers (such as blocks): the path and both numbers, in the order of `wanted`.
+    """
+    given, expected = _depths(state), _depths(wanted)
+    return [
+        (path, len(given[path]), len(numbers))
+        for path, numbers in expected.items()
+        if path in given and len(given[path]) != len(numbers)
+    ]
+
+
+def _depths(state: State) -> dict[str, set[str]]:
+    """Return the numbered modules at each path; those of torchvision's transformers are called encoder_layer_0."""
+    modules: dict[str, set[str]] = {}
+    for key in state:
+        parts = key.split(".")[:-1]
+        for position, part in enumerate(parts[1:], start=1):
+            if re.fullmatch(r"(encoder_layer_)?\d+", part):
+                modules.setdefault(".".join(parts[:position]), set()).add(part)
+    return modules
+
+
 def _part(state: State, prefix: str) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 

@@ -14,7 +14,7 @@ from hypercolumns.models.backbones import _timm, networks
 from hypercolumns.models.backbones._downloads import reason
 from hypercolumns.models.backbones._normalisation import choose_values
 from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
-from hypercolumns.models.backbones._weight_conversion import convert, guess
+from hypercolumns.models.backbones._weight_conversion import advise, convert, depths, unusual
 from hypercolumns.models.backbones._weight_files import MAX_SHOWN, Normalisation, read_state, report, some
 from hypercolumns.models.backbones._weight_folders import folder_of, is_weights_folder, read_folder
 from hypercolumns.models.backbones.tapped_network import TappedNetwork
@@ -192,14 +192,18 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, 
     if missing or reshaped:
         # If tensors are missing, the names of unknown tensors help. Unknown tensors alone are not an error.
         unknown = [key for key in given if key not in wanted]
+        ends = ["pass weights of the same network"]
+        if network is not None:
+            reference = networks.build_shapes(network)
+            unknown = unusual(unknown, reference)
+            ends = [*depths(given, reference), advise(network, given)]
         problems = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {some(missing)}" if missing else "",
             f"the weights have {some(unknown)} instead" if missing and unknown else "",
             "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
         raise ArgumentError(
-            f"{source} can't be loaded into this network: {'; '.join(filter(None, problems))}"
-            f"{guess(network, given) if network else ''}; pass weights of the same network"
+            f"{source} can't be loaded into this network: {'; '.join([*filter(None, problems), *ends])}"
         )
     if damaged := damaged_tensors({key: state[key] for key in wanted if key in state}):
         raise ArgumentError(f"{source} has values that are not finite, in {some(damaged)}; pass other weights")
