@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.settings.inference import quiet_libraries
 
 # (images, height, width). Some sizes are below the minimum of a network, which is 9 or 16 pixels a side.
 SIZES = [(1, 1, 1), (1, 1, 40), (2, 40, 1), (1, 5, 90), (3, 33, 47), (1, 64, 40), (1, 22, 21), (1, 101, 77)]
@@ -277,6 +279,14 @@ def test_file_for_one_size_equals_model(format, tmp_path):
 def test_size_that_is_none_is_refused(segmenter, size, tmp_path):
     with pytest.raises(HypercolumnsError, match=r"^size=.* must be \[height,width\] in pixels, or null"):
         export_torch(segmenter, tmp_path / "model.pt2", size=size)
+
+
+@pytest.mark.slow
+def test_rewrites_of_the_onnx_graph_are_not_logged(tmp_path, caplog):
+    quiet_libraries()
+    with caplog.at_level(logging.INFO):  # the level that Hydra sets in commands
+        export_onnx(MODELS["linear"](), tmp_path / "model.onnx")
+    assert not [record.getMessage() for record in caplog.records]
 
 
 @pytest.mark.parametrize(("format", "name"), [("onnx", "model.onnx"), slow("torch", "model.pt2")])

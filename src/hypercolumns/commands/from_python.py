@@ -24,7 +24,16 @@ from hypercolumns.stages import stage_result
 
 PathLike = str | os.PathLike[str]
 # The loggers of libraries whose levels a stage changes.
-LOGGERS = ("PIL", "matplotlib", "tifffile", "hydra.utils", "pytorch_lightning", "lightning_fabric")
+LOGGERS = (
+    "PIL",
+    "matplotlib",
+    "tifffile",
+    "hydra.utils",
+    "pytorch_lightning",
+    "lightning_fabric",
+    "onnxscript",
+    "onnx_ir",
+)
 
 
 def train(

@@ -38,7 +38,7 @@ def quiet_libraries() -> None:
     if command is not None and command.hydra.verbose:
         return
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it also prints the errors that it raises
-    for library in ("pytorch_lightning", "lightning_fabric"):
+    for library in ("pytorch_lightning", "lightning_fabric", "onnxscript", "onnx_ir"):  # the last two log each rewrite
         logging.getLogger(library).setLevel(logging.WARNING)
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
