@@ -46,6 +46,10 @@ class ArgumentError(HypercolumnsError):
     """
 
 
+class HypercolumnsWarning(UserWarning):
+    """A warning that is meant for the user. A command prints its message as one line."""
+
+
 class DataNotFoundError(ArgumentError):
     """A folder lacks the images or the annotations that are looked for. It may hold others."""
 

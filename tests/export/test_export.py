@@ -282,7 +282,7 @@ def test_size_that_is_none_is_refused(segmenter, size, tmp_path):
 
 
 @pytest.mark.slow
-def test_rewrites_of_the_onnx_graph_are_not_logged(tmp_path, caplog):
+def test_rewrites_of_onnx_are_not_logged(tmp_path, caplog):
     quiet_libraries()
     with caplog.at_level(logging.INFO):  # the level that Hydra sets in commands
         export_onnx(MODELS["linear"](), tmp_path / "model.onnx")

@@ -9,7 +9,7 @@ from helpers.maps import ALIGNMENTS
 from helpers.networks import SQN
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models import windows
+from hypercolumns.models import memory_check, windows
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
@@ -133,7 +133,8 @@ def test_windows_give_gradients_of_whole_image():
         assert torch.allclose(in_windows, whole, rtol=1e-6, atol=1e-9)
 
 
-def test_network_that_cannot_be_cut_warns():
+def test_network_that_cannot_be_cut_warns(monkeypatch):
+    monkeypatch.setattr(memory_check, "ANNOUNCED_SHARE", 0)
     backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
     image = torch.rand(1, 3, 100, 120)
     with pytest.warns(
@@ -144,7 +145,8 @@ def test_network_that_cannot_be_cut_warns():
     assert torch.equal(window.maps[1].values, backbone(image)[1])
 
 
-def test_batch_norm_in_training_is_not_cut():
+def test_batch_norm_in_training_is_not_cut(monkeypatch):
+    monkeypatch.setattr(memory_check, "ANNOUNCED_SHARE", 0)
     backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
     image = torch.rand(1, 3, 200, 200)
     assert len(list(cut(backbone.eval()).windows(image))) > 1

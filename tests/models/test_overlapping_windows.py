@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError, HypercolumnsWarning
 from hypercolumns.models import memory_check
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
@@ -144,8 +144,9 @@ def test_overlap_too_large_for_the_windows(vit, image):
         extractor(image)
 
 
-def test_memory_is_said_again_only_if_it_grows(vit):
+def test_memory_is_said_again_only_if_it_grows(vit, monkeypatch):
     """Sizes within a third of each other give one warning, and an image of twice the pixels gives another one."""
+    monkeypatch.setattr(memory_check, "ANNOUNCED_SHARE", 0)
     extractor = HypercolumnExtractor(vit, max_window_pixels=LIMIT)
     images = [torch.rand(1, 3, *size) for size in [(112, 112), (112, 128), (128, 112), (128, 128), (256, 144)]]
     with pytest.warns(UserWarning, match="GB of memory") as warned:
@@ -156,7 +157,12 @@ def test_memory_is_said_again_only_if_it_grows(vit):
 
 def test_whole_image_says_its_memory(vit, image, monkeypatch):
     extractor = HypercolumnExtractor(vit, max_window_pixels=LIMIT)
-    with pytest.warns(UserWarning, match=r"takes about 0\.00\d+ GB of memory"):
+    extractor(image)  # no warning: it takes a small part of the free memory
+    needed = 1.5 * vit.tapped.peak_bytes(1, 144, 256)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: 4.1 * needed)
+    extractor(image)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: 3.9 * needed)
+    with pytest.warns(HypercolumnsWarning, match=r"takes about 0\.00\d+ GB of memory"):
         extractor(image)
     monkeypatch.setattr(memory_check, "free_bytes", lambda device: 1.5 * vit.tapped.peak_bytes(1, 64, 128))
     message = (

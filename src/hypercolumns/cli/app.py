@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -13,7 +14,7 @@ from hydra.types import RunMode
 
 from hypercolumns.cli.messages import DISK_FULL, error_line
 from hypercolumns.cli.paths import is_sweep, move_flags, quote_paths
-from hypercolumns.errors import BadDataError, HypercolumnsError
+from hypercolumns.errors import BadDataError, HypercolumnsError, HypercolumnsWarning
 from hypercolumns.runtime import imports, processes, signals
 from hypercolumns.settings.invocation import Invocation, invoked
 
@@ -26,9 +27,9 @@ NOT_RESUMABLE = ("clean", "compare", "evaluate", "rank_taps", "status", "validat
 def run(main: Callable[[], object]) -> None:
     """Run a Hydra application with the arguments of the command line.
 
-    At an error that the user can fix, the program prints one line and exits, see `exit_on_user_error`. At a stop
-    signal, the program prints one line and exits with the code 128 + the number of the signal. A bug keeps its
-    traceback.
+    At an error that the user can fix, the program prints one line and exits, see `exit_on_user_error`. A warning of
+    this package is one line, too. At a stop signal, the program prints one line and exits with the code 128 + the
+    number of the signal. A bug keeps its traceback.
     """
     try:
         sys.argv[1:] = move_flags(quote_paths(sys.argv[1:]))
@@ -39,6 +40,7 @@ def run(main: Callable[[], object]) -> None:
         os.environ.setdefault(cache, "256")
     signals.handle_stop_signals(signals.exit_on_signal)
     threading.excepthook = _print_thread_error
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise, Hydra prints errors and exits instead of raising them
     imports.pause_collections()  # the task resumes them when its modules are imported
     try:
@@ -88,6 +90,17 @@ def exit_on_user_error(error: Exception) -> None:
     if line is not None:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1 if isinstance(error, BadDataError) else 2)
+
+
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any
+) -> None:
+    """Print a warning that is meant for the user as one line, without a place in the code; show others by `show`."""
+    if not issubclass(category, HypercolumnsWarning):
+        return show(message, category, *place, **more)
+    from hypercolumns.runtime.progress import console  # imported here, because it would slow down every start
+
+    console.print(f"warning: {message}", markup=False)
 
 
 def _print_thread_error(failed: threading.ExceptHookArgs) -> None:

@@ -167,7 +167,7 @@ class HypercolumnExtractor(nn.Module):
         Some networks can't process images in windows. This is the case if a tap that is not a global tap has a map that
         may depend on the whole image, or has cells that are not equally spaced. It is also the case if a BatchNorm
         layer is in training mode. Larger images are then one window too. Unless their maps are blended from overlapping
-        windows (`window_overlap`), a warning says how much memory they take.
+        windows (`window_overlap`), a warning says how much memory they take, if it is much.
 
         Args:
             images: (B, 3, H, W).

@@ -5,7 +5,7 @@ import warnings
 import torch
 
 from hypercolumns.coordinates import ImageSize
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError, HypercolumnsWarning
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.overlapping_windows import check_window_overlap
 from hypercolumns.models.window_sizes import sees_parts
@@ -18,13 +18,15 @@ GROWTH = 1.5  # of the memory of an image that is announced after another one
 STEPS = 6  # of the search for a size that fits
 OVERLAP = 64  # pixels; the `window_overlap` that messages recommend
 GB = 1e9
+ANNOUNCED_SHARE = 0.25  # of the free memory; images that take less are not announced
+ANNOUNCED_BYTES = round(GB)  # the same, where it is unknown how much memory is free
 
 
 class MemoryCheck:
     """Announce how much memory a backbone takes for images that it must see whole.
 
-    The first such image is announced, and after it only images that take `GROWTH` times the memory announced last: a
-    folder of photos of many sizes gives few warnings.
+    The first image that takes a good part of the free memory is announced, and after it only images that take `GROWTH`
+    times the memory announced last: a folder of photos of many sizes gives few warnings.
 
     Args:
         backbone: the backbone.
@@ -35,7 +37,7 @@ class MemoryCheck:
         self._announced = 0
 
     def announce(self, count: int, size: ImageSize) -> None:
-        """Warn that a backbone processes large images at once, and say how much memory this takes.
+        """Warn that a backbone processes large images at once, if this takes a good part of the free memory.
 
         The memory is an estimate: that of the tensors, see `TappedNetwork.peak_bytes`, times `OVERHEAD`. It does not
         include what the classifier takes.
@@ -58,13 +60,15 @@ class MemoryCheck:
                 f"{size[1]}x{size[0]} pixels, which it can't process in windows, but {free / GB:.2g} GB are free; "
                 f"{resize}{_remedy(backbone)}"
             )
-        if needed < GROWTH * self._announced:
+        least = ANNOUNCED_BYTES if free is None else ANNOUNCED_SHARE * free
+        if needed < max(least, GROWTH * self._announced):
             return
         self._announced = needed
         warnings.warn(
             f"network={backbone.network} can't process {images} of {size[1]}x{size[0]} pixels in windows, because its "
             f"maps depend on the whole image or on much of it; this takes about {needed / GB:.2g} GB of memory, which "
             f"grows with the image's size: if memory runs out, train a model with resize=, or {_remedy(backbone)}",
+            HypercolumnsWarning,
             stacklevel=4,
         )
 
