@@ -58,7 +58,8 @@ class DataNotFoundError(ArgumentError):
 def setting_prefix(prefix: str) -> Iterator[None]:
     """Put a prefix before the message of an ArgumentError, so that the message names a setting.
 
-    With the prefix `classifier.`, an error about the argument `hidden` names the setting `classifier.hidden`.
+    With the prefix `classifier.`, an error about the argument `hidden` names the setting `classifier.hidden`. A value
+    that the message recommends for this argument (`hidden=8`) gets the prefix, too.
 
     Args:
         prefix: the part of the setting's name before the argument's name, such as `classifier.`.
@@ -69,7 +70,16 @@ def setting_prefix(prefix: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        raise HypercolumnsError(f"{prefix}{error}") from error
+        raise HypercolumnsError(_with_prefix(prefix, str(error))) from error
+
+
+def _with_prefix(prefix: str, message: str) -> str:
+    """Put a prefix before a message and, unless the prefix ends in `=`, before later values of the same argument."""
+    argument = re.match(r"\w+(?==)", message)
+    if argument is None or prefix.endswith("="):
+        return f"{prefix}{message}"
+    recommended = rf" (?={argument[0]}=)"
+    return prefix + re.sub(recommended, lambda _: f" {prefix}", message)
 
 
 class MissingInputError(HypercolumnsError):

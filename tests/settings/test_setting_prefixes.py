@@ -16,6 +16,11 @@ from hypercolumns.settings.model import backbone, classifier
         (["cnn.weights=nowhere"], r"^cnn\.weights=nowhere is neither a file or folder nor"),
         (["cnn.weights='~no.such.user/x'"], r"^cnn\.weights=~no.such.user/x: the user after ~ does not exist"),
         (["cnn.weights=null", "cnn.network=nothing"], r"^cnn\.network=nothing is not known"),
+        (["cnn.scales=[]"], r"^cnn\.scales=\[\] must be a list"),
+        (
+            ["cnn=timm", "cnn.model=test_vit_relpos", "cnn.weights=null", "cnn.scales=[1,2]"],
+            r"^cnn\.scales=\[2\.0, 1\.0\] does not fit .*; set cnn\.scales=\[1\]$",
+        ),
         (["cnn=timm", "cnn.model=resnet81"], r"^cnn\.model=resnet81 is not one of timm's"),
     ],
 )

@@ -85,3 +85,24 @@ def test_train_starts_from_the_run_of_the_command(place, monkeypatch):
     run_stage(config("train", *overrides))
     fingerprint = json.loads((place / "runs/shapes/rgb/train/latest/run.json").read_text())["fingerprint"]
     assert fingerprint["start"]["model"] == file_hash(place / "runs/shapes/rgb/pretrain/latest/model.safetensors")[:16]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("cnn.drop_path=0.1", r"^cnn\.drop_path=0\.1 is for networks of timm, .*; set cnn\.drop_path=null$"),
+        (
+            "cnn.grad_checkpointing=true",
+            r"^cnn\.grad_checkpointing=true is .*graph.*; set cnn\.grad_checkpointing=false",
+        ),
+        ("cnn=timm cnn.model=test_vit cnn.trainable=9", r"^cnn\.trainable=9 must be a number of taps, from 0 to 6"),
+        ("cnn=timm cnn.model=test_vit_relpos", r"^augment\.crop and augment\.scale do not fit timm/test_vit_relpos"),
+    ],
+)
+def test_fine_tuning_is_checked_first(place, monkeypatch, override, message):
+    overrides = ["data=shapes", "data.train_images=6", "cnn=sqn", "stage=all", *override.split()]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    with pytest.raises(HypercolumnsError, match=message):
+        run_stage(config("train", *overrides))
+    assert not (place / "runs").exists()

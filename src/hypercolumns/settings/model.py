@@ -9,7 +9,7 @@ from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding
 from hypercolumns.io.files import expand_path
-from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from hypercolumns.models.backbones.fine_tuning import trainable_taps
 from hypercolumns.models.backbones.tap_names import split_taps
 from hypercolumns.models.classifiers import Classifier
@@ -53,6 +53,7 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
     else:
         network = copy_backbone(cfg, like, decoding)
         is_for_rgb = like.segmenter.backbone.input_channels == RGB
+    _check_crops(cfg, network)
     _say_what_is_meant(cfg, network)
     if channels > RGB and is_for_rgb and not any(first.requires_grad for first in network.tapped.layer_groups()[0]):
         console.print(
@@ -64,21 +65,23 @@ def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDec
     return network
 
 
-def _say_what_is_meant(cfg: DictConfig, network: Backbone) -> None:
-    """Print where the network leaves open what a setting means: the size of images, and the centres of cells.
-
-    Raises:
-        HypercolumnsError: if the network takes one size, and stage train would crop or scale images.
-    """
+def _check_crops(cfg: DictConfig, network: Backbone) -> None:
+    """Raise HypercolumnsError if the network takes one size of images, and stage train would crop or scale images."""
     augment = cfg.get("augment")
+    if network.fixed_size is None or not augment or (augment.crop is None and augment.scale is None):
+        return
+    height, width = network.fixed_size
+    raise HypercolumnsError(
+        f"augment.crop and augment.scale do not fit {network.network}, which takes images of {width}x{height} "
+        f"only: parts of images would be stretched in training, and whole images squeezed afterwards; set "
+        f"resize=[{height},{width}] augment.crop=null augment.scale=null"
+    )
+
+
+def _say_what_is_meant(cfg: DictConfig, network: Backbone) -> None:
+    """Print where the network leaves open what a setting means: the size of images, and the centres of cells."""
     if network.fixed_size is not None:
         height, width = network.fixed_size
-        if augment and (augment.crop is not None or augment.scale is not None):
-            raise HypercolumnsError(
-                f"augment.crop and augment.scale do not fit {network.network}, which takes images of {width}x{height} "
-                f"only: parts of images would be stretched in training, and whole images squeezed afterwards; set "
-                f"resize=[{height},{width}] augment.crop=null augment.scale=null"
-            )
         console.print(f"cnn: {network.network} takes images of {width}x{height} only, so all are resized", markup=False)
     elif network.multiple > MAX_UNTOLD_MULTIPLE:
         console.print(
@@ -144,6 +147,19 @@ def check_model(cfg: DictConfig) -> None:
     if isinstance(taps, list):
         with setting_prefix("cnn."):
             trainable_taps(cfg.cnn.trainable, len(split_taps(taps)[0]), cfg.cnn.network)
+
+
+def check_fine_tuning(cfg: DictConfig) -> None:
+    """Check how stage train trains the backbone, for a command that runs other stages before.
+
+    What a network allows is known only when it is built. It is built here with random weights, for RGB.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid, or does not suit the network.
+    """
+    settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
+    any_values = {"weights": None, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    _check_crops(cfg, _new_backbone(cfg, settings | any_values, RGB))
 
 
 def sampler(cfg: DictConfig) -> Sampler:

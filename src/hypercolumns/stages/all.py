@@ -12,6 +12,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
 from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.model import check_fine_tuning
 from hypercolumns.settings.monitor import with_own_monitor
 from hypercolumns.settings.start import SCRATCH
 from hypercolumns.settings.training import check_training
@@ -50,6 +51,7 @@ def run_all(cfg: DictConfig) -> Run:
         to_train = compose_stage("train")
         for config in (to_pretrain, to_train):
             check_training(with_own_monitor(config))
+        check_fine_tuning(to_train)
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
     to_pretrain.samples = str(samples)

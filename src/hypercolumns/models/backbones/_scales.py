@@ -96,7 +96,7 @@ def at_scales(info: NetworkInfo, scales: Scales, network: str) -> NetworkInfo:
         height, width = info.fixed_size
         raise ArgumentError(
             f"scales={[float(scale) for scale in scales]} does not fit {network}, which takes images of "
-            f"{width}x{height} pixels only; leave out scales"
+            f"{width}x{height} pixels only; set scales=[1]"
         )
     multiple = math.lcm(*(_whole_image(info.multiple, scale) for scale in scales))
     min_side = max(math.ceil(info.min_side / scale) for scale in scales)
