@@ -243,6 +243,11 @@ def test_error_line_escapes_line_breaks():
             "error: a part of the config, such as data or optimizer, must be set to the name of a file (cnn=null)",
         ),
         (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: invalid trainer settings: "),
+        (["cnn=timm/resnet18"], "error: cnn=timm/resnet18 is not a file in conf/cnn; give cnn=timm cnn.model=resnet18"),
+        (
+            ["cnn=timm", "cnn.model=timm/resnet18"],
+            "error: cnn.model=timm/resnet18: leave out timm/; give cnn.model=res",
+        ),
         (
             ["optimizer.lrr=1"],
             "error: optimizer.lrr is not a setting; did you mean optimizer.lr? the settings of optimizer are",

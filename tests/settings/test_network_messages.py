@@ -1,9 +1,13 @@
 """What the settings of a network leave open is printed or refused when the backbone is built."""
 
+import re
+
 import pytest
 from helpers.small_runs import config
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import backbone as backbone_module
+from hypercolumns.models.backbones import networks
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -38,6 +42,21 @@ def test_spread_of_paths_is_printed_for_exact(capsys, alignment, told):
     backbone(of_timm("test_resnet", f"alignment={alignment}"))
     printed = " ".join(capsys.readouterr().out.split())
     assert ("paths that join in tap layer4 are centred up to 14 pixels apart" in printed) == told
+
+
+@pytest.mark.parametrize("overrides", [["cnn=rgb"], ["cnn=timm", "cnn.model=test_vit", "cnn.weights=null"]])
+def test_recommended_networks_are_settings(monkeypatch, overrides):
+    def refuse(key, *_):
+        raise networks.unusable(key.network, "it is odd")
+
+    monkeypatch.setattr(backbone_module, "build_tapped", refuse)
+    with pytest.raises(HypercolumnsError, match=r"it is odd; choose another network, such as") as caught:
+        backbone(config("train", *overrides))
+    message = str(caught.value)
+    assert message.startswith(("cnn.network=rgb can't", "cnn.model=test_vit can't"))
+    found = re.search(r"such as (cnn=\w+), (cnn=\w+) or (cnn=timm) (cnn\.model=\w+)$", message).groups()
+    for recommended in ([found[0]], [found[1]], found[2:]):  # the command line takes them
+        assert config("train", *recommended).cnn.network
 
 
 def test_compile_of_blocks_is_refused():

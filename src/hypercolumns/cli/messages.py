@@ -231,6 +231,8 @@ def _describe_hydra(message: str, overrides: Sequence[str]) -> str:
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
         named = wrong[1].rpartition("/")[2] if wrong else "?"
+        if options[1] == "cnn" and wrong and (model := wrong[1].partition("cnn/timm/")[2]):
+            return f"cnn=timm/{model} is not a file in conf/cnn; give cnn=timm cnn.model={model}"
         # The files whose names begin with _ are not options: options include them.
         known = [option for option in options[2].split() if not option.startswith("_")]
         near = difflib.get_close_matches(named, known, n=1)

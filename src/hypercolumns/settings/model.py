@@ -9,7 +9,7 @@ from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding
 from hypercolumns.io.files import expand_path
-from hypercolumns.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from hypercolumns.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, networks
 from hypercolumns.models.backbones.fine_tuning import trainable_taps
 from hypercolumns.models.backbones.tap_names import split_taps
 from hypercolumns.models.classifiers import Classifier
@@ -25,6 +25,7 @@ from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.named_model import NamedModel, copy_backbone, weights_model
 
+EXAMPLES = "cnn=resnet18, cnn=convnext_tiny or cnn=timm cnn.model=vit_small_patch14_dinov2"  # of networks, in messages
 MAX_UNTOLD_MULTIPLE = 32  # pixels: a larger multiple is reported
 MIN_SPREAD = 0.25  # in strides of the map: a larger `Tap.path_spread` is reported
 
@@ -108,15 +109,16 @@ def _stride(axis: CellGrid) -> float:
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> Backbone:
     """Build a backbone from the settings `cnn`, for images with `channels` channels.
 
-    With cnn=timm, an error about the network mentions `cnn.model`, which users set, in place of `cnn.network`.
+    An error about the network recommends others by the settings that choose them. With cnn=timm, it mentions
+    `cnn.model`, which users set, in place of `cnn.network`.
     """
     try:
         network: Backbone = part("cnn", settings, input_channels=channels)
     except HypercolumnsError as error:
-        if "model" not in cfg.cnn:
-            raise
-        # Only conf/cnn/timm.yaml has `model`. Its users set cnn.model, from which cnn.network follows.
-        raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
+        message = str(error).replace(networks.EXAMPLES, EXAMPLES)
+        if "model" in cfg.cnn:  # of conf/cnn/timm.yaml: users set cnn.model, from which cnn.network follows
+            message = message.replace("cnn.network=timm/", "cnn.model=", 1)
+        raise HypercolumnsError(message) from error
     return network
 
 

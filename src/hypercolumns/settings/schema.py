@@ -25,6 +25,7 @@ from hypercolumns.settings.value_checks import (
     check_number_of_images,
     check_optimizer_number,
     check_pixels,
+    check_timm_model,
     one_of,
     optional,
 )
@@ -142,6 +143,7 @@ SETTINGS = (
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
     # Hypercolumns.
     Setting("cnn", (*SAMPLED, *EVALUATE), FEATURES),
+    Setting("cnn.model", (), FEATURES, check_timm_model),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
     Setting("cnn.weights", SAMPLED, FEATURES, path=True),
     Setting("cnn.taps", SAMPLED, FEATURES),

@@ -54,6 +54,16 @@ def check_needed_group(name: str, value: object) -> None:
     check_group(name, value or "null")
 
 
+def check_timm_model(name: str, value: object) -> None:
+    """Check that timm's name of a network has no prefix `timm/`, as the names of `Backbone` have.
+
+    Raises:
+        HypercolumnsError: if it has.
+    """
+    if isinstance(value, str) and value.startswith("timm/"):
+        raise HypercolumnsError(f"{name}={value}: leave out timm/; give {name}={value.removeprefix('timm/')}")
+
+
 def check_callbacks(name: str, value: Any) -> None:
     """Check that the value of each callback in the group `callbacks` is a mapping; the group itself may be null.
 

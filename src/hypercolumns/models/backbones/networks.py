@@ -24,6 +24,7 @@ def rgb() -> nn.Module:
 
 OWN = {"rgb": rgb}  # the constructors of this project's networks
 TIMM = "timm/"  # prefix of the names of timm's networks
+EXAMPLES = f"resnet18, convnext_tiny or {TIMM}vit_small_patch14_dinov2"  # that messages recommend
 
 
 def build(name: str, channels: int = RGB, drop_path: float | None = None) -> nn.Module:
@@ -186,7 +187,4 @@ def unusable(name: str, why: str) -> ArgumentError:
     Returns:
         The error, for the caller to raise.
     """
-    return ArgumentError(
-        f"network={name} can't be a backbone: {why}; choose another network, such as resnet18, convnext_tiny or "
-        f"{TIMM}vit_small_patch14_dinov2"
-    )
+    return ArgumentError(f"network={name} can't be a backbone: {why}; choose another network, such as {EXAMPLES}")
