@@ -23,7 +23,7 @@ def test_all_stages_and_prediction(tmp_path, run_script):
     assert len([*(tmp_path / "out").glob("val_*.png")]) == 2
 
 
-@pytest.mark.parametrize("sweep", [[], ["-m"]])
+@pytest.mark.parametrize("sweep", [[], pytest.param(["-m"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("where", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
 def test_own_configs_serve_all_stages(tmp_path, run_script, where, sweep):
     (tmp_path / "own" / "classifier").mkdir(parents=True)

@@ -109,6 +109,7 @@ def test_windows_give_the_whole_image():
         torch.testing.assert_close(cut(TENSOR[None]), whole(TENSOR[None]), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_a_resizing_model(tmp_path):
     """Both formats hold the same traced program, so each model is tested in one of them."""
     model = make(resize=(32, 48))

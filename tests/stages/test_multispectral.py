@@ -97,6 +97,7 @@ def test_first_three_bands_do_not_suffice(place):
     assert pretrain(RANGE, "data.channels=[4]") > 0.99  # the fifth band alone, as a grey image
 
 
+@pytest.mark.slow
 def test_wide_convolution_is_trained_and_exported(place):
     net = ["cnn=sqn", "cnn.taps=[features.0]", "cnn.weights=null", "cnn.trainable=all"]
     pretrain(*ALL, *net[:3])

@@ -297,6 +297,7 @@ def test_job_without_a_record_ends_the_search(search, stage, monkeypatch):
     assert len(stage.seen) == 1
 
 
+@pytest.mark.slow
 def test_job_without_a_miou_ends_the_search(search, stage, monkeypatch):
     monkeypatch.setattr("hypercolumns.sweeps.jobs.job_metrics", lambda run: {})
     result = search(3)

@@ -299,6 +299,7 @@ def test_jobs_without_repeats_have_no_mean(tmp_path, capsys):
     assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_swept_settings_are_tensorboard_columns(sweep, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData

@@ -142,6 +142,7 @@ def test_blank_network_has_shapes_of_network(name):
     assert any(tensor.is_meta for tensor in blank.parameters())
 
 
+@pytest.mark.slow
 def test_other_versions_do_not_use_the_table():
     """The table holds for the versions that it names; with others, a network is copied and examined."""
     code = f"""

@@ -20,6 +20,7 @@ from hypercolumns.models.backbones.context import context_maps
 from hypercolumns.models.backbones.fine_tuning import Trainable
 from hypercolumns.models.backbones.tap_names import check_context, split_taps
 from hypercolumns.models.backbones.weights import load_backbone
+from hypercolumns.models.taps import Tap
 
 T = TypeVar("T")
 
@@ -82,8 +83,6 @@ class Backbone(nn.Module):
         tap_modules: for each tap on modules of the network, the paths of these modules.
         tapped: the network with these taps alone.
         contexts: the context taps; the global ones come last.
-        layer_taps: one `Tap` for each map of modules: those of all `tap_modules` at the largest scale, then those at
-            the next one.
         taps: one `Tap` for each map that `forward` returns, in the same order: `layer_taps`, then those of `contexts`.
         min_side: the minimum height and width of an image that the network accepts, in pixels.
         multiple: the sides of an image that the network accepts are multiples of this number of pixels; `pad` makes
@@ -148,8 +147,8 @@ class Backbone(nn.Module):
         self.multiple, self.fixed_size = properties.multiple, properties.fixed_size
         cells = self.tapped.deepest_cells
         counts = functools.partial(cells, {}, 0), functools.partial(cells, {}, 1)
-        self.layer_taps = properties.layers
-        self.taps = (*self.layer_taps, *(context.tap(self.layer_taps[-1], counts) for context in self.contexts))
+        deepest = properties.layers[-1]
+        self.taps = (*properties.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._frozen = fine_tuning.freeze(self.tapped, trainable)
         fine_tuning.check_scales(self.tapped, self._frozen)
         if grad_checkpointing:
@@ -233,6 +232,11 @@ class Backbone(nn.Module):
     def device(self) -> torch.device:
         """The device that holds the backbone's weights."""
         return self.get_buffer("mean").device
+
+    @property
+    def layer_taps(self) -> tuple[Tap, ...]:
+        """The taps on modules: those of all `tap_modules` at the largest scale, then those at the next one."""
+        return self.taps[: len(self.tapped.info.layers)]
 
     @property
     def enlargement(self) -> float:
