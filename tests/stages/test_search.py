@@ -166,6 +166,7 @@ def test_longer_search_continues_a_shorter_one(search, stage, tmp_path, monkeypa
     assert statuses(tmp_path) == ["done"] * 5
 
 
+@pytest.mark.slow
 def test_failed_trial_counts_and_is_listed(search, stage, tmp_path):
     def fail(cfg):
         if len(stage.seen) == 2:
@@ -180,6 +181,7 @@ def test_failed_trial_counts_and_is_listed(search, stage, tmp_path):
     assert len(stage.seen) == 3
 
 
+@pytest.mark.slow
 def test_interrupted_trial_is_tried_again(search, stage, tmp_path):
     def interrupt(cfg):
         if len(stage.seen) == 3:

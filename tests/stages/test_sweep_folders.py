@@ -76,6 +76,7 @@ def test_values_in_a_yaml_name_the_folder(sweep, tmp_path):
     assert (second[0] != first[0], second[1]) == (True, [3, 5])
 
 
+@pytest.mark.slow
 def test_yaml_of_a_swept_option_names_folder(sweep, tmp_path):
     own = write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 5\n")
     arguments = [own, "sampler=uniform,mine"]
@@ -129,6 +130,7 @@ def test_folder_named_by_the_user_holds_one_sweep(sweep, run_script, tmp_path):
     assert "give this sweep another hydra.sweep.dir," in run_script("train.py", *arguments, cwd=tmp_path).stderr
 
 
+@pytest.mark.slow
 def test_record_has_the_command_and_job_count(sweep, tmp_path):
     own = write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 5\n")
     name, _ = sweep(own, "seed=0,1", "sampler=mine,uniform", "sampler.n=range(1,4)")

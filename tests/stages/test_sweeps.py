@@ -120,6 +120,7 @@ def test_each_job_uses_its_own_samples_and_start(sweep, tmp_path):
     assert len(set(samples)) == len(set(starts)) == 2
 
 
+@pytest.mark.slow
 def test_jobs_without_sampler_share_one_store(sweep, tmp_path):
     quick = ("batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
     assert sweep("stage=train", "optimizer.lr=0.1,0.2", *quick).returncode == 0
