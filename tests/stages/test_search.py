@@ -181,7 +181,7 @@ def test_failed_trial_counts_and_is_listed(search, stage, tmp_path):
     assert len(stage.seen) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_interrupted_trial_is_tried_again(search, stage, tmp_path):
     def interrupt(cfg):
         if len(stage.seen) == 3:
