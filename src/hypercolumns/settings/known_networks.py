@@ -40,8 +40,8 @@ def record(network: str, taps: TapModules, norm: bool = False) -> dict[str, Any]
     Returns:
         The record.
     """
-    network_up_to_taps = assemble(make_key(network, taps, norm=norm), lambda: networks.build_blank(network), known=None)
-    return to_record(network_up_to_taps.info)
+    tapped = assemble(make_key(network, taps, norm=norm), lambda: networks.build_blank(network), known=None)
+    return to_record(tapped.info)
 
 
 def records(conf: Path) -> Iterator[dict[str, Any]]:

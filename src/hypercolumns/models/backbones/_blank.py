@@ -1,7 +1,7 @@
 """Build networks without random values, whose parameters have shapes only."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,16 @@ from torch.overrides import TorchFunctionMode
 RANDOM = set("bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split())
 # Methods that change the values of a tensor. A tensor on the meta device has no values.
 CHANGES = set("add_ clamp_ div_ erfinv_ fill_ mul_ sub_ zero_".split())
+T = TypeVar("T")
+
+
+def build_without_values(build: Callable[[], T]) -> T:
+    """Build a network without values, or with them if its constructor computes with tensors and needs their values."""
+    try:
+        with WithoutRandomValues():
+            return build()
+    except RuntimeError:
+        return build()
 
 
 class WithoutRandomValues(TorchFunctionMode):

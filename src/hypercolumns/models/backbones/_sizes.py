@@ -89,8 +89,8 @@ def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patc
 
     if usual is not None and works(*usual):
         channels += [shape[1] for shape in shapes(*usual)]
-    if usual is not None and works(*usual) and not (works(2 * usual[0], usual[1]) and works(usual[0], 2 * usual[1])):
-        return AcceptedSizes(max(usual), fixed=usual)
+        if not (works(2 * usual[0], usual[1]) and works(usual[0], 2 * usual[1])):
+            return AcceptedSizes(max(usual), fixed=usual)
     for multiple in [patch] if patch is not None else _candidate_multiples(usual):
         min_side = _min_side(works, multiple)
         sizes = AcceptedSizes(min_side, multiple)

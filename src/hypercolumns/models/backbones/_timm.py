@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones._blank import WithoutRandomValues
+from hypercolumns.models.backbones._blank import build_without_values
 from hypercolumns.models.backbones._blocks import block_names, default_blocks, is_columnar
 from hypercolumns.models.backbones._downloads import hub_without_retries, reason
 
@@ -225,11 +225,7 @@ def _create(model: str, channels: int = RGB, **settings: Any) -> Any:
 
 def _create_blank(model: str, **settings: Any) -> Any:
     """Build a model as `_create` does, without values of its weights where possible."""
-    try:
-        with WithoutRandomValues():
-            return _create(model, **settings)
-    except RuntimeError:  # the constructor needs the values of tensors
-        return _create(model, **settings)
+    return build_without_values(lambda: _create(model, **settings))
 
 
 @functools.cache
@@ -245,11 +241,7 @@ def _size_options(model: str) -> Mapping[str, Any]:
 @functools.lru_cache(maxsize=1)
 def _usual(model: str) -> nn.Module:
     """Build a model with timm's own options, without values of its weights where possible. Nobody may change it."""
-    try:
-        with WithoutRandomValues():
-            network: nn.Module = _timm().create_model(model)
-    except RuntimeError:
-        network = _timm().create_model(model)
+    network: nn.Module = build_without_values(lambda: _timm().create_model(model))
     return network
 
 

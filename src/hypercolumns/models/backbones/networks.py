@@ -12,7 +12,7 @@ from torch import nn
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _timm
-from hypercolumns.models.backbones._blank import WithoutRandomValues
+from hypercolumns.models.backbones._blank import build_without_values
 from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.runtime.imports import without_collections
 
@@ -102,11 +102,7 @@ def build_shapes(name: str, channels: int = RGB, drop_path: float | None = None)
     Returns:
         The network.
     """
-    try:
-        with WithoutRandomValues():
-            return build(name, channels, drop_path)
-    except (NotImplementedError, RuntimeError):  # the constructor computes with tensors, and needs their values
-        return build(name, channels, drop_path)
+    return build_without_values(lambda: build(name, channels, drop_path))
 
 
 def of_timm(name: str) -> str | None:
