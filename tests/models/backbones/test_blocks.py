@@ -267,6 +267,7 @@ def test_layer_groups_follow_maps_not_names():
     [
         ("mvitv2_tiny", (224, 224), 1),  # a larger image needs positions that its table lacks
         ("vitamin_small_224", None, 16),  # other sizes give maps with other channels, and no error
+        ("vit_tiny_r_s16_p8_224", None, 4),  # rounds 61 pixels to another number of patches than its stem gives
         ("gemma4_vit_167m", None, 16),  # reads the size of its maps from the values of positions
     ],
 )

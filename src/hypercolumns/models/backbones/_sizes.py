@@ -1,6 +1,7 @@
 """The sizes of images that a network accepts: find them by trying, and pad images to them."""
 
 import bisect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from hypercolumns.models.backbones import networks
 # `AcceptedSizes.min_side`.
 CANDIDATE_SIDES = [2**power for power in range(10)]
 MAX_MULTIPLE = 512  # pixels
+CELLS_SIDE = 256  # pixels of the square image whose maps tell the number of pixels of a cell
 
 Shapes = Callable[[int, int], Sequence[Sequence[int]]]  # from the height and width of an image to the maps' shapes
 
@@ -94,10 +96,29 @@ def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patc
     for multiple in [patch] if patch is not None else _candidate_multiples(usual):
         min_side = _min_side(works, multiple)
         sizes = AcceptedSizes(min_side, multiple)
-        if all(works(*size) for size in sizes.examples()):
+        if all(works(*size) for size in sizes.examples()) and all(
+            works(*size) for size in _beside_cells(shapes, sizes)
+        ):
             return sizes
     tried = "images of any size" if usual is None else f"images of any size, not even of {usual[1]}x{usual[0]}"
     raise networks.unusable(network, f"it does not compute maps for {tried}")
+
+
+def _beside_cells(shapes: Shapes, sizes: AcceptedSizes) -> Iterator[tuple[int, int]]:
+    """Yield the sizes next to one that the coarsest map divides into whole cells.
+
+    A network may round the size of an image to cells in two places that disagree only for these sizes.
+
+    Args:
+        shapes: see `find_sizes`.
+        sizes: the sizes of images; those that `AcceptedSizes.examples` yields work.
+    """
+    side = sizes.rounded(CELLS_SIDE)
+    cells = min(min(shape[2:]) for shape in shapes(side, side))
+    stride = round(side / cells)
+    whole = math.ceil((sizes.min_side + sizes.multiple) / stride) * stride
+    for near in (whole - sizes.multiple, whole + sizes.multiple):
+        yield sizes.rounded(near), sizes.rounded(near)
 
 
 def _candidate_multiples(usual: tuple[int, int] | None) -> list[int]:
