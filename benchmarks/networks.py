@@ -26,6 +26,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
 import random
 import re
 import resource
@@ -34,7 +35,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -48,7 +48,7 @@ from network_reference import Reference, drawn_state
 
 from hypercolumns import Backbone, HypercolumnsError
 from hypercolumns.models.backbones import _network_info
-from hypercolumns.models.backbones._blank import WithoutRandomValues
+from hypercolumns.models.backbones._blank import build_without_values
 
 LIST = Path(__file__).with_name("networks_150.txt")
 RIGHT, WRONG, REFUSED, UNEXPLAINED, CRASHED, UNJUDGED, ACCEPTED = (
@@ -209,7 +209,7 @@ def _listen(child: _Child) -> bool:
 
 def construct(name: str, tell: Tell) -> None:
     """Construct a backbone without values of its weights; see `judge` for the arguments."""
-    _accept(name, tell, WithoutRandomValues())
+    _accept(name, tell, build_without_values)
 
 
 def judge(name: str, tell: Tell) -> None:
@@ -219,7 +219,7 @@ def judge(name: str, tell: Tell) -> None:
         name: timm's name of the network.
         tell: called with parts of the record of the network, as soon as they are known.
     """
-    if not _accept(name, tell, nullcontext()):
+    if not _accept(name, tell, lambda build: build()):
         return
     tell({"at": "weights"})
     state = drawn_state(name)
@@ -227,12 +227,17 @@ def judge(name: str, tell: Tell) -> None:
     run_checks(backbone, Reference(name, state, [tap.name for tap in backbone.taps]), tell)
 
 
-def _accept(name: str, tell: Tell, context: Any) -> bool:
-    """Return whether a backbone with random weights can be constructed; if not, tell why."""
+def _accept(name: str, tell: Tell, run: Callable[[Callable[[], Backbone]], Backbone]) -> bool:
+    """Return whether a backbone with random weights can be constructed; if not, tell why.
+
+    Args:
+        name: timm's name of the network.
+        tell: see `judge`.
+        run: calls the function that constructs the backbone.
+    """
     start = time.process_time()
     try:
-        with context:
-            Backbone(f"timm/{name}", None, weights=None)
+        run(lambda: Backbone(f"timm/{name}", None, weights=None))
     except HypercolumnsError as error:
         tell({"refusal": str(error)})
         return False
@@ -277,6 +282,7 @@ def _write(file: Path | None, record: Mapping[str, Any]) -> None:
 
 def _warm_up() -> None:
     """Import what the construction of backbones imports, before processes are forked."""
+    os.environ["HYPERCOLUMNS_CACHE"] = ""  # so that the properties of each network are derived
     _network_info.CACHE.clear()
     Backbone("timm/test_resnet", None)
     _network_info.CACHE.clear()

@@ -18,6 +18,8 @@ from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 
+os.environ["HYPERCOLUMNS_CACHE"] = ""  # a derivation that breaks must not be covered by the files of an earlier one
+
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("patient")
 

@@ -82,6 +82,8 @@ def _assemble(key: Key, build: Callable[[], nn.Module], known: NetworkInfo | Non
             info = known or _network_info.derive(key, reader, body)
             if known is None and kind == "graph":
                 _check_meaning(key, listed, info)
+            if known is None:
+                _network_info.keep(key, info)
             return TappedNetwork(key, reader, body, info, scales)
         except ArgumentError as error:
             errors.append(error)

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -16,6 +17,7 @@ from hypercolumns.models.backbones import networks
 from hypercolumns.models.backbones._body import TapModules
 from hypercolumns.models.backbones._readers import MapReader, ReaderKind
 from hypercolumns.models.backbones._sizes import AcceptedSizes
+from hypercolumns.models.backbones.derived_files import load_derived, save_derived
 from hypercolumns.models.taps import RegularGrid, Tap
 
 KNOWN = Path(__file__).with_name("known_networks.json")
@@ -111,12 +113,23 @@ def make_key(network: str, tap_modules: TapModules, channels: int = RGB, norm: b
 
 
 def look_up(key: Key) -> NetworkInfo | None:
-    """Return the properties of a network and its taps from `CACHE` or the file `KNOWN`; None if neither has them."""
+    """Return the properties of a network and its taps from `CACHE`, the file `KNOWN` or `derived_files`, or None."""
     if key not in CACHE and key.constructor is None:
-        record = _known().get((key.network, key.tap_modules, key.norm))
+        record = _known().get((key.network, key.tap_modules, key.norm)) or load_derived(*_file_key(key))
         if record is not None:
-            CACHE[key] = from_record(record, key.tap_modules)
+            with suppress(ValueError):  # a file that was derived earlier may be damaged
+                CACHE[key] = from_record(record, key.tap_modules)
     return CACHE.get(key)
+
+
+def keep(key: Key, info: NetworkInfo) -> None:
+    """Keep the derived properties of a network and its taps for later commands, if a file can hold them."""
+    if key.constructor is None:
+        save_derived(*_file_key(key), to_record(info))
+
+
+def _file_key(key: Key) -> tuple[str, TapModules, int, bool]:
+    return key.network, key.tap_modules, key.channels, key.norm
 
 
 def derive(key: Key, reader: MapReader, body: nn.Module) -> NetworkInfo:

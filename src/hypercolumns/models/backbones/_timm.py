@@ -9,7 +9,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -209,6 +209,13 @@ def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     _check(model)
     config = _timm().get_pretrained_cfg(model)
     return tuple(config.mean), tuple(config.std)
+
+
+def find_builder(model: str) -> Callable[..., nn.Module]:
+    """Return timm's function that builds a model."""
+    _check(model)
+    builder: Callable[..., nn.Module] = _timm().model_entrypoint(model.partition(".")[0])
+    return builder
 
 
 def _reason(error: Exception) -> str:

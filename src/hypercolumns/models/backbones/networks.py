@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections import OrderedDict
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -117,6 +118,22 @@ def list_names(name: str) -> list[str]:
     import torchvision.models
 
     return [] if name in OWN else torchvision.models.list_models(module=torchvision.models)
+
+
+def find_builder(name: str) -> Callable[..., nn.Module] | None:
+    """Return the function of torchvision or timm that builds a network; None if there is none."""
+    model = of_timm(name)
+    if model is not None:
+        return _timm.find_builder(model)
+    if name in OWN:
+        return None
+    import torchvision.models
+
+    try:
+        builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
+    except ValueError:
+        return None
+    return builder
 
 
 def libraries(name: str) -> list[str]:
