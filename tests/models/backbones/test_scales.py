@@ -69,6 +69,18 @@ def test_windows_equal_the_whole_image(scales: list[float]) -> None:
         torch.testing.assert_close(part, values[:, :, window.rows, window.columns], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("scales", "alone"), [([1, 0.5], 1), ([2, 1, 0.25], 1), ([0.25, 0.5], 0.5)])
+def test_context_is_that_of_the_image_itself(scales: list[float], alone: float) -> None:
+    names, images = ["local_mean:3", "pyramid:2"], torch.rand(1, 3, 152, 132)
+    several, single = squeezenet(scales, context=names), squeezenet([alone], context=names)
+    assert several.map_sizes(152, 132)[-2:] == single.map_sizes(152, 132)[-2:]
+    for ours, theirs in zip(several.taps[-2:], single.taps[-2:], strict=True):
+        for axis, of in zip(ours.axes, theirs.axes, strict=True):
+            assert torch.equal(axis.centres(3, 152), of.centres(3, 152))
+    for values, alone_values in zip(several(images)[-2:], single(images)[-2:], strict=True):
+        torch.testing.assert_close(values, alone_values)
+
+
 def test_logits_equal_those_of_concatenated_maps() -> None:
     backbone = squeezenet([1, 0.5])
     classifier = MLPClassifier(backbone.channels, 4, hidden=8)

@@ -27,8 +27,6 @@ ONE = Fraction(1)
 def check_scales(scales: Sequence[float] | None) -> Scales:
     """Check a backbone's argument `scales`, and return the scales as fractions, from large to small.
 
-    The maps of smaller images are deeper: their cells are larger. With this order, the deepest map is the last one.
-
     Args:
         scales: the argument; None: the image itself alone.
 

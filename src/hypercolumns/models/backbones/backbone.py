@@ -147,7 +147,7 @@ class Backbone(nn.Module):
         self.multiple, self.fixed_size = properties.multiple, properties.fixed_size
         cells = self.tapped.deepest_cells
         counts = functools.partial(cells, {}, 0), functools.partial(cells, {}, 1)
-        deepest = properties.layers[-1]
+        deepest = properties.layers[self.tapped.deepest]
         self.taps = (*properties.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._frozen = fine_tuning.freeze(self.tapped, trainable)
         fine_tuning.check_scales(self.tapped, self._frozen)
@@ -168,7 +168,8 @@ class Backbone(nn.Module):
             memory format channels_last.
         """
         layers = self.layer_maps(images)
-        return [*layers, *context_maps(self.contexts, layers[-1], (images.shape[2], images.shape[3]), boxes)]
+        deepest = layers[self.tapped.deepest]
+        return [*layers, *context_maps(self.contexts, deepest, (images.shape[2], images.shape[3]), boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
@@ -181,7 +182,7 @@ class Backbone(nn.Module):
         """
         maps = self.layer_maps(images)
         local = [context for context in self.contexts if not context.is_global]
-        return [*maps, *context_maps(local, maps[-1], (images.shape[2], images.shape[3]))]
+        return [*maps, *context_maps(local, maps[self.tapped.deepest], (images.shape[2], images.shape[3]))]
 
     def layer_maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the taps on modules of the network.
@@ -205,13 +206,13 @@ class Backbone(nn.Module):
     def deepest(self, local: Sequence[T]) -> T:
         """Return the item of the deepest map from a list with one item for each local tap.
 
-        The deepest map is the map of the last tap on modules of the network, at the smallest scale.
+        The deepest map is the map of the last tap on modules of the network, at scale 1 if the network sees this scale.
 
         Args:
             local: the items, for example the maps of the local taps, in the order of `taps`. Items of global taps may
                 follow.
         """
-        return local[len(self.layer_taps) - 1]
+        return local[self.tapped.deepest]
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the smallest size from (height, width), in pixels, that the network accepts, see `pad`.
@@ -256,7 +257,7 @@ class Backbone(nn.Module):
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Return the size (h_l, w_l) of each tap's map for an image of `height` x `width` pixels."""
         layers = self.tapped.map_sizes(height, width)
-        return [*layers, *(context.size(layers[-1]) for context in self.contexts)]
+        return [*layers, *(context.size(layers[self.tapped.deepest]) for context in self.contexts)]
 
     def train(self, mode: bool = True) -> "Backbone":
         """Put the backbone into training mode or, if `mode` is false, into evaluation mode.

@@ -39,6 +39,8 @@ class TappedNetwork:
         network_info: the argument `network_info`.
         scales: the argument `scales`.
         info: the properties of the maps at all scales.
+        deepest: the index in `info.layers` of the deepest map, from which context taps are made: the map of the last
+            tap at scale 1 or, without this scale, at the largest one.
 
     Raises:
         ArgumentError: if the network can't see images at these scales.
@@ -50,6 +52,7 @@ class TappedNetwork:
         self.name, self.tap_modules, self.channels = key.network, key.tap_modules, key.channels
         self.reader, self.body, self.network_info, self.scales = reader, body, network_info, scales
         self.info = at_scales(network_info, scales, key.network)
+        self.deepest = len(self.tap_modules) * (1 + (scales.index(ONE) if ONE in scales else 0)) - 1
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Compute the map of each tap at each scale.
@@ -89,7 +92,7 @@ class TappedNetwork:
         if size not in cache:
             height, width = self.info.sizes.smallest
             sides = (size, width) if axis == 0 else (height, size)
-            cache[size] = self.map_sizes(*sides)[-1][axis]
+            cache[size] = self.map_sizes(*sides)[self.deepest][axis]
         return cache[size]
 
     def peak_bytes(self, count: int, height: int, width: int) -> int:
