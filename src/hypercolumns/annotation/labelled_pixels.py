@@ -1,0 +1,134 @@
+"""A bounded sample of labelled pixels with their hypercolumns, balanced over classes and images."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.runtime import randomness
+
+
+class LabelledPixels:
+    """Labelled pixels with their hypercolumns. If there are too many, the largest groups lose pixels at random.
+
+    A group holds the pixels of one class in one image. The class with the most pixels loses pixels first and, in this
+    class, the image with the most pixels.
+
+    Args:
+        channels: D, the length of a hypercolumn.
+        max_samples: the number of pixels to hold at most.
+        seed: the seed of the random choices.
+
+    Attributes:
+        count: n, the number of pixels held.
+    """
+
+    def __init__(self, channels: int, max_samples: int, seed: int) -> None:
+        self.max_samples, self.count = max_samples, 0
+        self._generator = randomness.generator(seed, "labelled pixels")
+        self._hypercolumns = torch.empty(0, channels, dtype=torch.float16)
+        self._labels, self._images, self._pixels = (torch.empty(0, dtype=torch.int64) for _ in range(3))
+
+    @property
+    def hypercolumns(self) -> Tensor:
+        """(n, D) float16."""
+        return self._hypercolumns[: self.count]
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64, the class indices."""
+        return self._labels[: self.count]
+
+    @property
+    def images(self) -> Tensor:
+        """(n,) int64, the numbers of the images."""
+        return self._images[: self.count]
+
+    @property
+    def pixels(self) -> Tensor:
+        """(n,) int64, the numbers of the pixels in their images."""
+        return self._pixels[: self.count]
+
+    def choose(self, pixels: Tensor) -> Tensor:
+        """Return at most `max_samples` of the pixels (N,), chosen at random."""
+        if len(pixels) <= self.max_samples:
+            return pixels
+        return pixels[torch.randperm(len(pixels), generator=self._generator)[: self.max_samples].sort().values]
+
+    def add(self, image: int, pixels: Tensor, label: int, hypercolumns: Tensor) -> None:
+        """Add pixels of an image. None of them may be held already.
+
+        Args:
+            image: the number of the image.
+            pixels: (N,) int64, the numbers of the pixels in the image, N being at most `max_samples`.
+            label: the class index of the pixels.
+            hypercolumns: (N, D).
+        """
+        self._reserve(self.count + len(pixels))
+        new = slice(self.count, self.count + len(pixels))
+        limit = torch.finfo(self._hypercolumns.dtype).max
+        self._hypercolumns[new] = hypercolumns.clamp(-limit, limit).to(self._hypercolumns.dtype)
+        self._labels[new], self._images[new], self._pixels[new] = label, image, pixels
+        self.count = new.stop
+        if self.count > self.max_samples:
+            self._keep(self._balanced(self.count - self.max_samples))
+
+    def forget(self, image: int, pixels: Tensor | None = None) -> None:
+        """Forget pixels of an image, if they are held.
+
+        Args:
+            image: the number of the image.
+            pixels: (N,) int64, the numbers of the pixels; None: all pixels of the image.
+        """
+        drop = self.images == image
+        if pixels is not None:
+            drop &= torch.isin(self.pixels, pixels)
+        if drop.any():
+            self._keep(~drop)
+
+    def _balanced(self, excess: int) -> Tensor:
+        """Return which of the pixels (n,) remain if the largest groups lose `excess` pixels."""
+        keep = torch.ones(self.count, dtype=torch.bool)
+        classes, sizes = self.labels.unique(return_counts=True)
+        for label, lost in zip(classes, sizes - _levelled(sizes, excess), strict=True):
+            of_class = (self.labels == label).nonzero().flatten()
+            images, counts = self.images[of_class].unique(return_counts=True)
+            for image, fewer in zip(images, counts - _levelled(counts, int(lost)), strict=True):
+                group = of_class[self.images[of_class] == image]
+                keep[group[torch.randperm(len(group), generator=self._generator)[: int(fewer)]]] = False
+        return keep
+
+    def _keep(self, kept: Tensor) -> None:
+        """Forget all pixels but those where `kept` (n,) is true."""
+        where = kept.nonzero().flatten()
+        for table in (self._hypercolumns, self._labels, self._images, self._pixels):
+            table[: len(where)] = table[where]
+        self.count = len(where)
+
+    def _reserve(self, rows: int) -> None:
+        """Make room for a number of pixels; the tables double, so that additions take little time each."""
+        if rows <= len(self._labels):
+            return
+        size = max(rows, min(2 * len(self._labels), self.max_samples), 256)
+        for name in ("_hypercolumns", "_labels", "_images", "_pixels"):
+            table: Tensor = getattr(self, name)
+            larger = table.new_empty(size, *table.shape[1:])
+            larger[: self.count] = table[: self.count]
+            setattr(self, name, larger)
+
+
+def _levelled(sizes: Tensor, excess: int) -> Tensor:
+    """Lower the largest of some sizes (n,) to a common level, so that `excess` is lost in all; return the new sizes."""
+    if excess <= 0:
+        return sizes
+    total = int(sizes.sum()) - excess
+    rising = sizes.sort().values
+    left, level, more = total, 0, 0
+    for number, size in enumerate(rising.tolist()):
+        share = left // (len(rising) - number)
+        if size > share:
+            level, more = share, left - share * (len(rising) - number)
+            break
+        left -= size
+    lowered = sizes.clamp(max=level)
+    larger = (sizes > level).nonzero().flatten()[:more]  # the rest of the division
+    lowered[larger] += 1
+    return lowered

@@ -1,0 +1,264 @@
+"""Train a pixel classifier on a few labels, again and again while labels are added."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from hypercolumns.annotation.head_trainer import HeadTrainer, TrainingState, only_seen
+from hypercolumns.annotation.labelled_pixels import LabelledPixels
+from hypercolumns.annotation.map_cache import MapCache
+from hypercolumns.annotation.suggestions import Region, grid_lines, least_sure_region, suggestion_grid
+from hypercolumns.annotation.views import View, empty_view, view_grid
+from hypercolumns.annotation.whole_maps import as_float, compute_maps
+from hypercolumns.coordinates import ImageSize
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
+from hypercolumns.labels import IGNORE_INDEX, Palette
+from hypercolumns.models.alignment import FeatureMap, at
+from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.predictor import ImageLike, Prediction, SegmentationPredictor, as_tensor
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runtime import randomness
+
+COARSE = 16  # rows and columns of the grid that tells how sure the model is of an image
+FIT_STEPS = 600
+MAX_SAMPLES = 16384
+MAP_MEMORY = 2 << 30  # bytes
+
+
+class PixelTrainer:
+    """Train a pixel classifier on sparsely labelled images, interactively.
+
+    The maps of an image are computed once and kept. A label adds pixels to a bounded sample, on which the classifier
+    goes on learning from the weights that it has. Classes without labels are never predicted.
+
+    Args:
+        extractor: computes the hypercolumns; its backbone stays as it is.
+        classes: the names of the classes.
+        palette: the colours of the classes; None: the colours of Pascal VOC.
+        hidden: the width of the classifier's hidden layer.
+        max_samples: the number of labelled pixels to learn from at most; of more, a random part is balanced over
+            classes and images.
+        map_memory: the bytes of maps to keep in memory; further maps are kept on disk.
+        map_folder: the folder for these maps; None: in the system's folder for temporary files.
+        decoding: the rules by which image files become the images that the model sees.
+        seed: the seed of the weights and of all random choices.
+
+    Raises:
+        HypercolumnsError: if an argument is invalid.
+    """
+
+    def __init__(
+        self,
+        extractor: HypercolumnExtractor,
+        classes: list[str] | tuple[str, ...],
+        palette: Palette | None = None,
+        *,
+        hidden: int = 128,
+        max_samples: int = MAX_SAMPLES,
+        map_memory: int = MAP_MEMORY,
+        map_folder: Path | None = None,
+        decoding: ImageDecoding = AS_STORED,
+        seed: int = 0,
+    ) -> None:
+        check_int("max_samples", max_samples, minimum=1)
+        check_int("map_memory", map_memory, minimum=0)
+        self.extractor, self.decoding, self.hidden, self.seed = extractor, decoding, hidden, seed
+        self.max_samples = max_samples
+        self._maps = MapCache(map_memory, map_folder)
+        self._sizes: dict[str, ImageSize] = {}
+        self._numbers: dict[str, int] = {}
+        self.classes, self.palette = tuple(classes), palette
+        self._forget_labels()
+        Segmenter(extractor, self._classifier, classes, palette, decoding)  # checks what it is given
+
+    def _forget_labels(self) -> None:
+        channels = self.extractor.backbone.channels
+        with randomness.seeded(self.seed, "classifier"):
+            self._classifier = MLPClassifier(channels, len(self.classes), self.hidden)
+        self._pixels = LabelledPixels(channels, self.max_samples, self.seed)
+        self._trainer = HeadTrainer(self._classifier, self._pixels, self.seed)
+        self._standardised = False
+
+    def fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
+        """Forget all labels, and learn from these.
+
+        Args:
+            images: the images, each as `SegmentationPredictor.predict` takes it.
+            masks: the mask (H, W) of each image, with class indices, and 255 for pixels without a label.
+
+        Returns:
+            This trainer.
+        """
+        for key in self._sizes:
+            self._maps.forget(key)
+        self._sizes, self._numbers = {}, {}
+        self._forget_labels()
+        return self.partial_fit(images, masks)
+
+    def partial_fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
+        """Learn from further images, or from other labels of images that are known.
+
+        Args:
+            images: see `fit`. An image is known if its pixels are those of an image that was given before.
+            masks: see `fit`. They replace the labels of images that are known.
+
+        Returns:
+            This trainer.
+        """
+        for image, mask in zip(images, masks, strict=True):
+            pixels = as_tensor(image, self.decoding)
+            key = _digest(pixels)
+            self.prepare(key, pixels)
+            self._label_mask(key, torch.as_tensor(mask))
+        self._trainer.labels_changed()
+        self.train(FIT_STEPS)
+        return self
+
+    def _label_mask(self, key: str, mask: Tensor) -> None:
+        """Replace all labels of an image by those of a mask (H, W)."""
+        size = self._sizes[key]
+        if tuple(mask.shape) != size or mask.is_floating_point():
+            raise ArgumentError(
+                f"masks must hold whole numbers, in the size of their images: (H, W) = {size}; a given mask has the "
+                f"shape {(*mask.shape,)} and the type {str(mask.dtype).removeprefix('torch.')}"
+            )
+        self._pixels.forget(self._numbers[key])
+        for value in mask.unique().tolist():
+            if value != IGNORE_INDEX:
+                self.label(key, *(mask == value).nonzero(as_tuple=True), value)
+
+    def predict(self, image: ImageLike) -> Prediction:
+        """Predict the class of every pixel of an image, see `SegmentationPredictor.predict`."""
+        return SegmentationPredictor(self.segmenter).predict(image)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model as it is now. It is a copy, which further training does not change.
+
+        Raises:
+            HypercolumnsError: if nothing is labelled.
+        """
+        if not self._pixels.count:
+            raise HypercolumnsError("no pixel is labelled yet, so there is no model; label some pixels first")
+        return Segmenter(self.extractor, self._seen_classifier(), self.classes, self.palette, self.decoding).eval()
+
+    def _seen_classifier(self) -> MLPClassifier:
+        return only_seen(self._classifier, self._pixels.labels.unique())
+
+    def prepare(self, key: str, image: Tensor) -> None:
+        """Compute the maps of an image, and keep them.
+
+        Args:
+            key: the name by which the other methods know the image.
+            image: (3, H, W), uint8 or float in [0, 1].
+        """
+        if key in self._sizes:
+            return
+        with torch.inference_mode():
+            self._maps.put(key, compute_maps(self.extractor, image))
+        self._sizes[key] = (image.shape[1], image.shape[2])
+        self._numbers[key] = len(self._numbers)
+
+    def label(self, key: str, rows: Tensor, columns: Tensor, value: int) -> None:
+        """Label pixels of a prepared image, in place of the labels that they have.
+
+        Args:
+            key: the name of the image.
+            rows: (N,) int64, the rows of the pixels.
+            columns: (N,) int64, their columns.
+            value: the class index; 255 forgets the labels of these pixels.
+
+        Raises:
+            HypercolumnsError: if the image is not prepared, a pixel lies outside of it, or the class does not exist.
+        """
+        size = self._size(key)
+        if value != IGNORE_INDEX and not 0 <= value < len(self.classes):
+            raise ArgumentError(f"value={value} must be a class index from 0 to {len(self.classes) - 1}, or 255")
+        for name, line, length in zip(("rows", "columns"), (rows, columns), size, strict=True):
+            if len(line) and not 0 <= int(line.min()) <= int(line.max()) < length:
+                raise ArgumentError(f"{name} must be from 0 to {length - 1}, as the image {key} has {length} {name}")
+        pixels = (rows * size[1] + columns).unique()
+        self._pixels.forget(self._numbers[key], pixels)
+        if value != IGNORE_INDEX and len(pixels):
+            pixels = self._pixels.choose(pixels)
+            points = torch.stack([pixels // size[1], pixels % size[1]], dim=1)
+            with torch.inference_mode():
+                hypercolumns = at(self._float_maps(key), points[None].double())[0]
+            self._pixels.add(self._numbers[key], pixels, value, hypercolumns)
+        self._trainer.labels_changed()
+
+    def train(self, steps: int) -> TrainingState:
+        """Take some training steps, from the weights of the last ones; return how far the training has come."""
+        if not self._standardised and self._pixels.count:
+            self._standardise()
+        return self._trainer.train(steps)
+
+    def _standardise(self) -> None:
+        """Set the statistics of the hypercolumns, from the pixels of a coarse grid in the images that are known."""
+        with torch.inference_mode():
+            values = torch.cat([self._coarse(key) for key in self._sizes])
+        self._classifier.set_statistics(values.mean(0), values.std(0))
+        self._standardised = True
+
+    def _coarse(self, key: str) -> Tensor:
+        rows, columns = (grid_lines(length, COARSE) for length in self._sizes[key])
+        points = torch.cartesian_prod(rows, columns)
+        return at(self._float_maps(key), points[None].double())[0]
+
+    def view(self, key: str, rows: Tensor, columns: Tensor) -> View:
+        """Predict pixels of a prepared image, those of a grid.
+
+        Args:
+            key: the name of the image.
+            rows: (h,), rising: the rows of the grid.
+            columns: (w,), rising: the columns of the grid.
+
+        Returns:
+            The labels and the margins of the h x w pixels.
+        """
+        self._size(key)
+        if not self._trainer.steps or not self._pixels.count:
+            return empty_view(rows, columns)
+        with torch.inference_mode():
+            return view_grid(self._float_maps(key), rows, columns, self._seen_classifier())
+
+    def mean_margin(self, key: str) -> float:
+        """Return how sure the model is of a prepared image: the mean margin (see `View`) on a coarse grid."""
+        rows, columns = (grid_lines(length, COARSE) for length in self._size(key))
+        return float(self.view(key, rows, columns).margins.mean())
+
+    def suggest_region(self, key: str) -> Region | None:
+        """Return the connected region of one predicted class of which the model is least sure.
+
+        The result is None before the first label, or if no region has a useful size.
+        """
+        size = self._size(key)
+        if not self._trainer.steps or not self._pixels.count:
+            return None
+        rows, columns = suggestion_grid(size)
+        labelled = torch.zeros(len(rows), len(columns), dtype=torch.bool)
+        pixels = self._pixels.pixels[self._pixels.images == self._numbers[key]]
+        labelled[pixels // size[1] * len(rows) // size[0], pixels % size[1] * len(columns) // size[1]] = True
+        return least_sure_region(self.view(key, rows, columns), rows, columns, labelled, size)
+
+    def _float_maps(self, key: str) -> list[FeatureMap]:
+        return as_float(self._maps.get(key))
+
+    def _size(self, key: str) -> ImageSize:
+        """Return the (height, width) of a prepared image; raise ArgumentError if there is none of this name."""
+        if key not in self._sizes:
+            raise ArgumentError(f"key={key} is not the name of a prepared image; call prepare first")
+        return self._sizes[key]
+
+
+def _digest(pixels: Tensor) -> str:
+    """Return a name for an image (3, H, W): the SHA-256 of its size and its pixels."""
+    sha = hashlib.sha256(f"{pixels.dtype} {(*pixels.shape,)}".encode())
+    sha.update(pixels.contiguous().numpy().data)
+    return sha.hexdigest()

@@ -1,0 +1,69 @@
+"""The prediction at the pixels of a screen: any rows and columns of an image."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.models.alignment import FeatureMap
+from hypercolumns.models.classifiers import Classifier
+from hypercolumns.models.engine import classify
+
+
+class View(NamedTuple):
+    """The prediction at the pixels of a grid of rows and columns.
+
+    Attributes:
+        labels: (h, w) uint8, the predicted classes; 255 before the first label.
+        margins: (h, w) float32 in [0, 1], the difference of the two highest probabilities; 0 before the first label.
+    """
+
+    labels: Tensor
+    margins: Tensor
+
+
+def empty_view(rows: Tensor, columns: Tensor) -> View:
+    """Return the view of a model that knows nothing."""
+    size = len(rows), len(columns)
+    return View(torch.full(size, IGNORE_INDEX, dtype=torch.uint8), torch.zeros(size))
+
+
+def decide_margin(logits: Tensor) -> Tensor:
+    """Return the class and the margin of each pixel: the difference of its two highest probabilities.
+
+    Args:
+        logits: (..., classes).
+
+    Returns:
+        (..., 2) float32, the class and the margin; the margin is 1 if there is one class only.
+    """
+    if logits.shape[-1] == 1:
+        return torch.tensor([0.0, 1.0]).expand(*logits.shape[:-1], 2)
+    probabilities, classes = logits.float().softmax(-1).topk(2)
+    return torch.stack([classes[..., 0].float(), probabilities[..., 0] - probabilities[..., 1]], dim=-1)
+
+
+def view_grid(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, classifier: Classifier) -> View:
+    """Classify all pixels of a grid.
+
+    Args:
+        maps: the maps (1, C_l, h_l, w_l) float32 of an image, one for each tap.
+        rows: (h,), rising: the y of the grid's rows, in pixels.
+        columns: (w,), rising: the x of the grid's columns, in pixels.
+        classifier: classifies the hypercolumns; it needs no coordinates.
+
+    Returns:
+        The prediction at the grid's pixels.
+    """
+    nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
+    values = classify(
+        maps,
+        rows,
+        columns,
+        *classifier.folded_first_layer(),
+        lambda hidden, y, x: decide_margin(classifier.head(hidden, nowhere)),
+    )[0]
+    return View(values[..., 0].to(torch.uint8), values[..., 1].contiguous())
