@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers.networks import FIRES
 
-from hypercolumns import Segmenter
-from hypercolumns.annotation import PixelTrainer
+from hypercolumns import AdaptiveSettings, Segmenter
+from hypercolumns.annotation import PixelTrainer, pixel_trainer
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.extractor import HypercolumnExtractor
@@ -54,7 +54,8 @@ def test_three_strokes_segment_the_picture(extractor):
     assert (view.labels == truth)[:, inner].float().mean() > 0.95
 
 
-def test_view_equals_the_segmenter_on_the_image(extractor):
+def test_view_equals_the_segmenter_on_the_image(extractor, monkeypatch):
+    monkeypatch.setattr(pixel_trainer, "SCREEN", AdaptiveSettings(8, float("inf")))  # all pixels are classified
     trainer = painted(extractor)
     rows, columns = torch.arange(3, 60, 4), torch.tensor([0, 1, 7, 30, 89])
     view = trainer.view("a", rows, columns)
@@ -64,6 +65,15 @@ def test_view_equals_the_segmenter_on_the_image(extractor):
     sure = margins > 0.02
     assert torch.equal(view.labels[sure], best.indices[0].byte()[sure])
     torch.testing.assert_close(view.margins, margins, atol=0.02, rtol=0)
+
+
+def test_adaptive_view_is_close_to_all_pixels(extractor):
+    trainer = painted(extractor)
+    view = trainer.view("a", *everything())
+    probabilities = trainer.segmenter.class_probabilities(picture()[None])[0]
+    best = probabilities.topk(2, dim=0)
+    assert (view.labels == best.indices[0]).float().mean() > 0.99
+    assert (view.margins - (best.values[0] - best.values[1])).abs().mean() < 0.03
 
 
 def test_classes_without_labels_are_never_predicted(extractor):

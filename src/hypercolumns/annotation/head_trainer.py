@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.annotation.labelled_pixels import LabelledPixels
-from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.annotation.views import NOWHERE
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.runtime import randomness
 
@@ -16,7 +16,6 @@ BATCH = 512  # pixels
 RATE, DECAY = 2e-3, 1e-2  # of AdamW
 PATIENCE = 300  # steps after a change of the labels
 UNSEEN = -15.0  # logit of a class without labels; the logits of the others have the mean 0
-NOWHERE = PixelCoordinates(torch.empty(0), torch.empty(0))
 
 
 class TrainingState(NamedTuple):
@@ -58,6 +57,10 @@ class HeadTrainer:
     def labels_changed(self) -> None:
         """Begin again to count the steps since the last change of the labels."""
         self._unchanged = 0
+
+    def predictor(self) -> MLPClassifier:
+        """Return a copy of the classifier that never predicts a class without labels, see `only_seen`."""
+        return only_seen(self.classifier, self.pixels.labels.unique())
 
     def train(self, steps: int) -> TrainingState:
         """Take some steps, unless there are no labels; return how far the training has come."""

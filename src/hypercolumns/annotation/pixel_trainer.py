@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from numpy.typing import ArrayLike
@@ -11,24 +12,39 @@ from torch import Tensor
 from hypercolumns.annotation.head_trainer import HeadTrainer, TrainingState, only_seen
 from hypercolumns.annotation.labelled_pixels import LabelledPixels
 from hypercolumns.annotation.map_cache import MapCache
+from hypercolumns.annotation.reduction import COMPONENTS, Reduction
 from hypercolumns.annotation.suggestions import Region, grid_lines, least_sure_region, suggestion_grid
-from hypercolumns.annotation.views import View, empty_view, view_grid
-from hypercolumns.annotation.whole_maps import as_float, compute_maps
+from hypercolumns.annotation.views import NOWHERE, SCREEN, View, decide_margin, empty_view, view_grid
+from hypercolumns.annotation.whole_maps import compute_maps
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.labels import IGNORE_INDEX, Palette
-from hypercolumns.models.alignment import FeatureMap, at
+from hypercolumns.models.alignment import at
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.predictor import ImageLike, Prediction, SegmentationPredictor, as_tensor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
 
-COARSE = 16  # rows and columns of the grid that tells how sure the model is of an image
-FIT_STEPS = 600
+COARSE = 12  # rows and columns of the grid that tells how sure the model is of an image
+TRAIN_STEPS = 50  # between two looks at whether the training has converged
 MAX_SAMPLES = 16384
 MAP_MEMORY = 2 << 30  # bytes
+
+
+class KnownImage(NamedTuple):
+    """An image whose maps are kept.
+
+    Attributes:
+        number: the number of the image, in the order of preparation.
+        size: (height, width), in pixels.
+        coarse: (n, D) float16, the reduced hypercolumns of a coarse grid of pixels.
+    """
+
+    number: int
+    size: ImageSize
+    coarse: Tensor
 
 
 class PixelTrainer:
@@ -69,24 +85,22 @@ class PixelTrainer:
         check_int("max_samples", max_samples, minimum=1)
         check_int("map_memory", map_memory, minimum=0)
         self.extractor, self.decoding, self.hidden, self.seed = extractor, decoding, hidden, seed
-        self.max_samples = max_samples
+        self.classes, self.palette, self.max_samples = tuple(classes), palette, max_samples
+        self._images: dict[str, KnownImage] = {}
         self._maps = MapCache(map_memory, map_folder)
-        self._sizes: dict[str, ImageSize] = {}
-        self._numbers: dict[str, int] = {}
-        self.classes, self.palette = tuple(classes), palette
-        self._forget_labels()
-        Segmenter(extractor, self._classifier, classes, palette, decoding)  # checks what it is given
+        self._reduction: Reduction | None = None  # of the first image that is prepared
+        self._learner = self._new_learner(1)  # an idle one, until the length of a reduced hypercolumn is known
+        untrained = MLPClassifier(extractor.backbone.channels, len(classes), hidden)
+        Segmenter(extractor, untrained, classes, palette, decoding)  # checks the arguments
 
-    def _forget_labels(self) -> None:
-        channels = self.extractor.backbone.channels
+    def _new_learner(self, channels: int) -> HeadTrainer:
+        """Return the trainer of a new classifier of reduced hypercolumns of this length, without labels."""
         with randomness.seeded(self.seed, "classifier"):
-            self._classifier = MLPClassifier(channels, len(self.classes), self.hidden)
-        self._pixels = LabelledPixels(channels, self.max_samples, self.seed)
-        self._trainer = HeadTrainer(self._classifier, self._pixels, self.seed)
-        self._standardised = False
+            classifier = MLPClassifier(channels, len(self.classes), self.hidden)
+        return HeadTrainer(classifier, LabelledPixels(channels, self.max_samples, self.seed), self.seed)
 
     def fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
-        """Forget all labels, and learn from these.
+        """Forget all images and labels, and learn from these.
 
         Args:
             images: the images, each as `SegmentationPredictor.predict` takes it.
@@ -95,17 +109,16 @@ class PixelTrainer:
         Returns:
             This trainer.
         """
-        for key in self._sizes:
+        for key in self._images:
             self._maps.forget(key)
-        self._sizes, self._numbers = {}, {}
-        self._forget_labels()
+        self._images, self._reduction = {}, None
         return self.partial_fit(images, masks)
 
     def partial_fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
         """Learn from further images, or from other labels of images that are known.
 
         Args:
-            images: see `fit`. An image is known if its pixels are those of an image that was given before.
+            images: see `fit`. An image is known if one with the same pixels was given before.
             masks: see `fit`. They replace the labels of images that are known.
 
         Returns:
@@ -116,22 +129,23 @@ class PixelTrainer:
             key = _digest(pixels)
             self.prepare(key, pixels)
             self._label_mask(key, torch.as_tensor(mask))
-        self._trainer.labels_changed()
-        self.train(FIT_STEPS)
+        while not self.train(TRAIN_STEPS).converged:
+            pass
         return self
 
     def _label_mask(self, key: str, mask: Tensor) -> None:
         """Replace all labels of an image by those of a mask (H, W)."""
-        size = self._sizes[key]
+        size = self._images[key].size
         if tuple(mask.shape) != size or mask.is_floating_point():
             raise ArgumentError(
                 f"masks must hold whole numbers, in the size of their images: (H, W) = {size}; a given mask has the "
                 f"shape {(*mask.shape,)} and the type {str(mask.dtype).removeprefix('torch.')}"
             )
-        self._pixels.forget(self._numbers[key])
+        self._learner.pixels.forget(self._images[key].number)
         for value in mask.unique().tolist():
             if value != IGNORE_INDEX:
                 self.label(key, *(mask == value).nonzero(as_tuple=True), value)
+        self._learner.labels_changed()
 
     def predict(self, image: ImageLike) -> Prediction:
         """Predict the class of every pixel of an image, see `SegmentationPredictor.predict`."""
@@ -144,12 +158,16 @@ class PixelTrainer:
         Raises:
             HypercolumnsError: if nothing is labelled.
         """
-        if not self._pixels.count:
-            raise HypercolumnsError("no pixel is labelled yet, so there is no model; label some pixels first")
-        return Segmenter(self.extractor, self._seen_classifier(), self.classes, self.palette, self.decoding).eval()
+        if not self._is_trained or self._reduction is None:
+            raise HypercolumnsError(
+                "no pixel is labelled yet, or no step was trained, so there is no model; label some pixels, and train"
+            )
+        complete = self._reduction.expand(self._learner.predictor(), len(self.classes))
+        return Segmenter(self.extractor, complete, self.classes, self.palette, self.decoding).eval()
 
-    def _seen_classifier(self) -> MLPClassifier:
-        return only_seen(self._classifier, self._pixels.labels.unique())
+    @property
+    def _is_trained(self) -> bool:
+        return bool(self._learner.steps and self._learner.pixels.count)
 
     def prepare(self, key: str, image: Tensor) -> None:
         """Compute the maps of an image, and keep them.
@@ -158,12 +176,17 @@ class PixelTrainer:
             key: the name by which the other methods know the image.
             image: (3, H, W), uint8 or float in [0, 1].
         """
-        if key in self._sizes:
+        if key in self._images:
             return
         with torch.inference_mode():
-            self._maps.put(key, compute_maps(self.extractor, image))
-        self._sizes[key] = (image.shape[1], image.shape[2])
-        self._numbers[key] = len(self._numbers)
+            maps, reduction = compute_maps(self.extractor, image, COMPONENTS, self._reduction)
+            size = image.shape[1], image.shape[2]
+            points = torch.cartesian_prod(*(grid_lines(length, COARSE) for length in size))
+            coarse = at(maps, points[None].double())[0]
+        if self._reduction is None:
+            self._reduction, self._learner = reduction, self._new_learner(reduction.channels)
+        self._maps.put(key, maps)
+        self._images[key] = KnownImage(len(self._images), size, coarse)
 
     def label(self, key: str, rows: Tensor, columns: Tensor, value: int) -> None:
         """Label pixels of a prepared image, in place of the labels that they have.
@@ -177,84 +200,73 @@ class PixelTrainer:
         Raises:
             HypercolumnsError: if the image is not prepared, a pixel lies outside of it, or the class does not exist.
         """
-        size = self._size(key)
+        number, size, _ = self._known(key)
         if value != IGNORE_INDEX and not 0 <= value < len(self.classes):
             raise ArgumentError(f"value={value} must be a class index from 0 to {len(self.classes) - 1}, or 255")
         for name, line, length in zip(("rows", "columns"), (rows, columns), size, strict=True):
             if len(line) and not 0 <= int(line.min()) <= int(line.max()) < length:
                 raise ArgumentError(f"{name} must be from 0 to {length - 1}, as the image {key} has {length} {name}")
         pixels = (rows * size[1] + columns).unique()
-        self._pixels.forget(self._numbers[key], pixels)
+        self._learner.pixels.forget(number, pixels)
         if value != IGNORE_INDEX and len(pixels):
-            pixels = self._pixels.choose(pixels)
+            pixels = self._learner.pixels.choose(pixels)
             points = torch.stack([pixels // size[1], pixels % size[1]], dim=1)
             with torch.inference_mode():
-                hypercolumns = at(self._float_maps(key), points[None].double())[0]
-            self._pixels.add(self._numbers[key], pixels, value, hypercolumns)
-        self._trainer.labels_changed()
+                hypercolumns = at(self._maps.get(key), points[None].double())[0]
+            self._learner.pixels.add(number, pixels, value, hypercolumns)
+        self._learner.labels_changed()
 
     def train(self, steps: int) -> TrainingState:
         """Take some training steps, from the weights of the last ones; return how far the training has come."""
-        if not self._standardised and self._pixels.count:
-            self._standardise()
-        return self._trainer.train(steps)
-
-    def _standardise(self) -> None:
-        """Set the statistics of the hypercolumns, from the pixels of a coarse grid in the images that are known."""
-        with torch.inference_mode():
-            values = torch.cat([self._coarse(key) for key in self._sizes])
-        self._classifier.set_statistics(values.mean(0), values.std(0))
-        self._standardised = True
-
-    def _coarse(self, key: str) -> Tensor:
-        rows, columns = (grid_lines(length, COARSE) for length in self._sizes[key])
-        points = torch.cartesian_prod(rows, columns)
-        return at(self._float_maps(key), points[None].double())[0]
+        return self._learner.train(steps)
 
     def view(self, key: str, rows: Tensor, columns: Tensor) -> View:
-        """Predict pixels of a prepared image, those of a grid.
+        """Predict the pixels of a grid in a prepared image, by adaptive subdivision.
 
         Args:
             key: the name of the image.
-            rows: (h,), rising: the rows of the grid.
+            rows: (h,), rising: the rows of the grid. Evenly spaced ones are predicted faster.
             columns: (w,), rising: the columns of the grid.
 
         Returns:
             The labels and the margins of the h x w pixels.
         """
-        self._size(key)
-        if not self._trainer.steps or not self._pixels.count:
+        self._known(key)
+        if not self._is_trained:
             return empty_view(rows, columns)
         with torch.inference_mode():
-            return view_grid(self._float_maps(key), rows, columns, self._seen_classifier())
+            return view_grid(self._maps.get(key), rows, columns, self._learner.predictor(), SCREEN)
 
     def mean_margin(self, key: str) -> float:
-        """Return how sure the model is of a prepared image: the mean margin (see `View`) on a coarse grid."""
-        rows, columns = (grid_lines(length, COARSE) for length in self._size(key))
-        return float(self.view(key, rows, columns).margins.mean())
+        """Return how sure the model is of a prepared image: the mean margin (see `View`) on a coarse grid.
+
+        Before the first label, the result is 0.
+        """
+        coarse = self._known(key).coarse
+        if not self._is_trained:
+            return 0.0
+        with torch.inference_mode():
+            return float(decide_margin(self._learner.predictor()(coarse.float(), NOWHERE))[:, 1].mean())
 
     def suggest_region(self, key: str) -> Region | None:
         """Return the connected region of one predicted class of which the model is least sure.
 
         The result is None before the first label, or if no region has a useful size.
         """
-        size = self._size(key)
-        if not self._trainer.steps or not self._pixels.count:
+        number, size, _ = self._known(key)
+        if not self._is_trained:
             return None
         rows, columns = suggestion_grid(size)
         labelled = torch.zeros(len(rows), len(columns), dtype=torch.bool)
-        pixels = self._pixels.pixels[self._pixels.images == self._numbers[key]]
+        pixels = self._learner.pixels.pixels[self._learner.pixels.images == number]
         labelled[pixels // size[1] * len(rows) // size[0], pixels % size[1] * len(columns) // size[1]] = True
         return least_sure_region(self.view(key, rows, columns), rows, columns, labelled, size)
 
-    def _float_maps(self, key: str) -> list[FeatureMap]:
-        return as_float(self._maps.get(key))
-
-    def _size(self, key: str) -> ImageSize:
-        """Return the (height, width) of a prepared image; raise ArgumentError if there is none of this name."""
-        if key not in self._sizes:
+    def _known(self, key: str) -> KnownImage:
+        """Return a prepared image; raise ArgumentError if there is none of this name."""
+        if key not in self._images:
             raise ArgumentError(f"key={key} is not the name of a prepared image; call prepare first")
-        return self._sizes[key]
+        return self._images[key]
 
 
 def _digest(pixels: Tensor) -> str:

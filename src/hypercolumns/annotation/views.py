@@ -10,7 +10,11 @@ from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.engine import classify
+from hypercolumns.models.engine import AdaptiveSettings, adaptive_decisions
+
+# A square of the screen is split if the margin of a corner is below 0.1, or if its corners have different classes.
+SCREEN = AdaptiveSettings(stride=8, margin=0.1)
+NOWHERE = PixelCoordinates(torch.empty(0), torch.empty(0))
 
 
 class View(NamedTuple):
@@ -38,32 +42,32 @@ def decide_margin(logits: Tensor) -> Tensor:
         logits: (..., classes).
 
     Returns:
-        (..., 2) float32, the class and the margin; the margin is 1 if there is one class only.
+        (..., 2) float32, the class and the margin; with a single class, the margin is 1.
     """
     if logits.shape[-1] == 1:
         return torch.tensor([0.0, 1.0]).expand(*logits.shape[:-1], 2)
-    probabilities, classes = logits.float().softmax(-1).topk(2)
-    return torch.stack([classes[..., 0].float(), probabilities[..., 0] - probabilities[..., 1]], dim=-1)
+    values, classes = logits.float().topk(2)
+    margins = (values - logits.float().logsumexp(-1, keepdim=True)).exp()
+    return torch.stack([classes[..., 0].float(), margins[..., 0] - margins[..., 1]], dim=-1)
 
 
-def view_grid(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, classifier: Classifier) -> View:
-    """Classify all pixels of a grid.
+def view_grid(
+    maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, classifier: Classifier, settings: AdaptiveSettings
+) -> View:
+    """Classify the pixels of a grid by adaptive subdivision.
 
     Args:
-        maps: the maps (1, C_l, h_l, w_l) float32 of an image, one for each tap.
+        maps: the maps (1, C_l, h_l, w_l) of an image, one for each tap, also in half precision.
         rows: (h,), rising: the y of the grid's rows, in pixels.
         columns: (w,), rising: the x of the grid's columns, in pixels.
         classifier: classifies the hypercolumns; it needs no coordinates.
+        settings: the settings of the subdivision; its margin is that of probabilities.
 
     Returns:
         The prediction at the grid's pixels.
     """
-    nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
-    values = classify(
-        maps,
-        rows,
-        columns,
-        *classifier.folded_first_layer(),
-        lambda hidden, y, x: decide_margin(classifier.head(hidden, nowhere)),
-    )[0]
-    return View(values[..., 0].to(torch.uint8), values[..., 1].contiguous())
+
+    def decided(hidden: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        return decide_margin(classifier.head(hidden, NOWHERE))
+
+    return View(*adaptive_decisions(maps, rows, columns, *classifier.folded_first_layer(), decided, settings))

@@ -36,7 +36,7 @@ def test_only_blocks_at_edges_are_split():
     scene = torch.zeros(9, 9)
     scene[:, 6:] = 1
     classified = []
-    labels = subdivide(of_scene(scene, classified), (9, 9), AdaptiveSettings(4, 0.0))
+    labels = subdivide(of_scene(scene, classified), (9, 9), AdaptiveSettings(4, 0.0))[0]
     assert torch.equal(labels, scene.to(torch.uint8))
     assert len(classified) == len(set(classified))
     # The blocks of columns 4 to 8 are split, then the blocks of columns 4 to 6. Columns 1, 2, 3 and 7 are never needed.
@@ -49,7 +49,7 @@ def test_only_blocks_at_edges_are_split():
 def test_large_regions_are_exact(size, start):
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
     scene = ((rows + 2 * columns) // 40) % 5
-    labels = subdivide(of_scene(scene), lengths(size, start), AdaptiveSettings(start, 0.0))[: size[0], : size[1]]
+    labels = subdivide(of_scene(scene), lengths(size, start), AdaptiveSettings(start, 0.0))[0][: size[0], : size[1]]
     assert torch.equal(labels.long(), scene)
 
 
@@ -63,8 +63,8 @@ def test_block_with_small_margin_is_split():
         confident[(rows == 8) & (columns == 8), 1] = 0.3  # the margin at this pixel
         return confident
 
-    assert not subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.2)).any()
-    assert torch.equal(subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
+    assert not subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.2))[0].any()
+    assert torch.equal(subdivide(decisions, (17, 17), AdaptiveSettings(8, 0.4))[0], scene.to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [(37, 53), (5, 3), (1, 1), (16, 64)])

@@ -17,7 +17,7 @@ from hypercolumns.errors import ArgumentError, check_int, check_number
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.levels import find_levels
-from hypercolumns.models.engine.points import PointClassifier
+from hypercolumns.models.engine.points import PointClassifier, even_step
 
 # From the rows (N,) and columns (N,) of pixels of a grid, and the grid's stride, to the results (N, 2) of `decide`.
 PixelDecisions = Callable[[Tensor, Tensor, int], Tensor]
@@ -75,42 +75,104 @@ def adaptive_labels(
     Returns:
         The classes of the rectangle's H x W pixels, (H, W) uint8.
     """
-    size = rows.stop - rows.start, columns.stop - columns.start
-    firsts = [
-        pixels.start - (pixels.start - phase) % settings.stride
-        for pixels, phase in zip((rows, columns), _grid_phases(maps), strict=True)
-    ]
-    # The first grid consists of whole squares, at least one, so it can reach beyond the rectangle on all sides.
-    lengths = [
-        max(math.ceil((pixels.stop - 1 - first) / settings.stride), 1) * settings.stride + 1
-        for pixels, first in zip((rows, columns), firsts, strict=True)
-    ]
-    down, across = (torch.arange(first, first + length) for first, length in zip(firsts, lengths, strict=True))
+    pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
 
     def decided(hidden: Tensor, y: Tensor, x: Tensor) -> Tensor:
         return decide(head(hidden, y, x))
 
+    labels, _, inside = _subdivide_grid(maps, *pixels, weight, bias, decided, settings)
+    return labels[inside]
+
+
+def adaptive_decisions(
+    maps: Sequence[FeatureMap],
+    rows: Tensor,
+    columns: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    decided: Head,
+    settings: AdaptiveSettings,
+) -> tuple[Tensor, Tensor]:
+    """Predict the classes and the margins of a grid of pixels by adaptive subdivision.
+
+    Args:
+        maps: the maps (1, C_l, h_l, w_l) of one image, one for each tap. Their values may be of half precision.
+        rows: (H,), rising: the y of the grid's rows, whole numbers in pixels. The subdivision is fastest if they are
+            evenly spaced.
+        columns: (W,), rising: the x of the grid's columns.
+        weight: (K, D), the weight of the classifier's first layer.
+        bias: (K,), the bias of the classifier's first layer.
+        decided: computes the class and the margin (..., 2) of pixels from the first layer's output, see
+            `PointClassifier`. The margin may be any measure of how sure the class is, such as that of `decide`.
+        settings: the settings of the subdivision, whose stride counts rows and columns of the grid.
+
+    Returns:
+        The classes (H, W) uint8 of all pixels, and their margins (H, W) float32. The margins of pixels that were not
+        classified are interpolated.
+    """
+    labels, margins, inside = _subdivide_grid(maps, rows, columns, weight, bias, decided, settings)
+    return labels[inside], fill_margins(margins, settings.stride)[inside]
+
+
+def _subdivide_grid(
+    maps: Sequence[FeatureMap],
+    rows: Tensor,
+    columns: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    decided: Head,
+    settings: AdaptiveSettings,
+) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
+    """Subdivide a grid that contains the given one; return the result of `subdivide` and the place of the given one."""
+    levels = find_levels(maps)
+    first, left = (
+        _lines_before(line, [level.centres[axis] for level in levels], settings.stride)
+        for axis, line in enumerate((rows, columns))
+    )
+    down, across = _extend(rows, first, settings.stride), _extend(columns, left, settings.stride)
     decisions = PointClassifier(maps, down, across, weight, bias, decided, settings.stride)
-    top, left = rows.start - firsts[0], columns.start - firsts[1]
-    return subdivide(decisions, lengths, settings)[top : top + size[0], left : left + size[1]]
+    labels, margins = subdivide(decisions, (len(down), len(across)), settings)
+    return labels, margins, (slice(first, first + len(rows)), slice(left, left + len(columns)))
 
 
-def _grid_phases(maps: Sequence[FeatureMap]) -> tuple[int, int]:
-    """Choose a pixel of the first grid along y and along x: a centre of a cell of the coarsest map that has such cells.
+def _lines_before(pixels: Tensor, centres: Sequence[Tensor], stride: int) -> int:
+    """Choose how many lines before the first one the first grid begins: so that it meets the coarsest cells that it can.
 
     In a SqueezeNet or a ResNet, most cells of all maps then lie on the grids of the subdivision, see `PointClassifier`.
-    If no map has cells centred on pixels, the result is 0.
+
+    Args:
+        pixels: (n,), rising: the coordinates of the lines along one axis.
+        centres: for each level of maps, the coarsest first, the centres of its cells along the axis.
+        stride: the distance of the lines of the first grid.
+
+    Returns:
+        A number below `stride`; 0 if no level has all its cells on lines.
     """
-    levels = find_levels(maps)
-    phases = []
-    for axis in (0, 1):
-        lines = [level.centres[axis] for level in levels]
-        on_pixels = [line for line in lines if len(line) > 1 and torch.equal(line, line.round())]
-        phases.append(int(on_pixels[0][0]) if on_pixels else 0)
-    return phases[0], phases[1]
+    step = even_step(pixels)
+    if step is None:
+        return 0
+    for line in centres:
+        numbers = (line - pixels[0]) / step
+        if len(line) > 1 and torch.equal(numbers, numbers.round()):
+            return -int(numbers[0]) % stride
+    return 0
 
 
-def subdivide(decisions: PixelDecisions, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
+def _extend(pixels: Tensor, before: int, stride: int) -> Tensor:
+    """Add lines before the first and after the last, so that their number is 1 more than a multiple of the stride.
+
+    There are at least `stride + 1` lines. They can lie outside of the image.
+    """
+    step = even_step(pixels) or 1
+    length = max(math.ceil((before + len(pixels) - 1) / stride), 1) * stride + 1
+    first, last = int(pixels[0]), int(pixels[-1])
+    after = torch.arange(1, length - before - len(pixels) + 1)
+    return torch.cat([first - step * torch.arange(before, 0, -1), pixels, last + step * after])
+
+
+def subdivide(
+    decisions: PixelDecisions, lengths: Sequence[int], settings: AdaptiveSettings
+) -> tuple[Tensor, Tensor]:
     """Predict the classes of a grid of pixels from the classes and the margins of some of them.
 
     Args:
@@ -120,7 +182,8 @@ def subdivide(decisions: PixelDecisions, lengths: Sequence[int], settings: Adapt
         settings: the settings of the subdivision.
 
     Returns:
-        The classes of all pixels of the grid, (height, width) uint8.
+        The classes of all pixels of the grid, (height, width) uint8, and their margins, (height, width) float32,
+        infinite for pixels that were not classified.
     """
     step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
@@ -142,7 +205,28 @@ def subdivide(decisions: PixelDecisions, lengths: Sequence[int], settings: Adapt
         rows, columns = wanted.nonzero(as_tuple=True)
         if len(rows):
             labels[rows, columns], margins[rows, columns] = _on_cpu(decisions(rows * step, columns * step, step))
-    return labels.to(torch.uint8)
+    return labels.to(torch.uint8), margins
+
+
+def fill_margins(margins: Tensor, stride: int) -> Tensor:
+    """Interpolate the margins of the pixels that were not classified from those of the corners around them.
+
+    Args:
+        margins: (height, width), as `subdivide` returns them; infinite for pixels that were not classified.
+        stride: the stride of the first grid, all of whose pixels were classified.
+
+    Returns:
+        (height, width).
+    """
+    filled = margins.clone()
+    while stride > 1:
+        coarse, stride = filled[::stride, ::stride], stride // 2
+        fine = filled[::stride, ::stride]
+        between = fine.clone()
+        between[::2, 1::2] = (coarse[:, :-1] + coarse[:, 1:]) / 2
+        between[1::2] = (between[:-1:2] + between[2::2]) / 2
+        torch.where(fine.isinf(), between, fine, out=fine)
+    return filled
 
 
 def _corner_minimum(corners: Tensor) -> Tensor:

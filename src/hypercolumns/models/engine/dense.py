@@ -93,6 +93,13 @@ def classify(
     return _tiles.run_tiles(blocks, (len(rows), len(columns)), [tap_map.values for tap_map in maps], inputs, parameters)
 
 
+def in_full(cells: Tensor, like: Tensor) -> Tensor:
+    """Return cells of half precision, in which maps can be kept, in the dtype of the weights; autocast converts both."""
+    if cells.dtype != torch.float16 or torch.is_autocast_enabled(cells.device.type):
+        return cells
+    return cells.to(like.dtype)
+
+
 def _density(maps: Sequence[FeatureMap], pixels: int) -> float:
     """Return the number of cells for each pixel of the finest map that is projected before it is interpolated."""
     cells = [len(tap_map.row_centres) * len(tap_map.column_centres) for tap_map in maps]
@@ -121,7 +128,7 @@ def _project_coarse(
     levels = find_levels([maps[number] for number in coarse])
     projection = Projection(levels, level_neighbours(levels, pixels), len(coarse), maps[0].values)
     tables = project_whole(
-        projection, [as_table(maps[number].values) for number in coarse], [parts[number] for number in coarse], bias
+        projection, [in_full(as_table(maps[number].values), bias) for number in coarse], [parts[number] for number in coarse], bias
     )
     projections = [
         FeatureMap(table.unflatten(1, projection.sizes[root]).permute(0, 3, 1, 2), *levels[root].centres)
@@ -211,7 +218,8 @@ class _Block:
         return [_Tile(self, band, self._top, self._columns) for band in self._bands]
 
     def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-        cells, (parts, bias) = [as_table(crop) for crop in crops], self._split(inputs)
+        parts, bias = self._split(inputs)
+        cells = [in_full(as_table(crop), inputs[0]) for crop in crops]
         high_res = [cells[number] for number in self.plan.high_res]
         if not self.plan.levels:
             return high_res

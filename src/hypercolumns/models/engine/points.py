@@ -9,7 +9,7 @@ from torch import Tensor
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation, find_neighbours
-from hypercolumns.models.engine.dense import Head, classify
+from hypercolumns.models.engine.dense import Head, classify, in_full
 from hypercolumns.models.engine.levels import Level, as_table, find_levels
 from hypercolumns.runtime.memory import return_freed_memory
 
@@ -29,9 +29,9 @@ class PointClassifier:
     requested, all of its pixels are classified in blocks.
 
     Args:
-        maps: the maps (1, C_l, h_l, w_l) of the image, one for each tap.
-        rows: (H,), the y of the rows of a rectangle, in pixels: consecutive whole numbers.
-        columns: (W,), the x of the rectangle's columns, in pixels: consecutive whole numbers.
+        maps: the maps (1, C_l, h_l, w_l) of the image, one for each tap. Their values may be of half precision.
+        rows: (H,), rising: the y of the rows of a grid of pixels, whole numbers.
+        columns: (W,), rising: the x of the grid's columns.
         weight: (K, D), the weight of the classifier's first layer.
         bias: (K,), the bias of the classifier's first layer.
         head: computes C values (..., C) of pixels from three arguments: the first layer's output (..., K), and the y
@@ -200,8 +200,13 @@ class LevelAtPoints:
         self.projected: Tensor | None = None
 
     def is_linear(self, rectangle: CellCentres, step: int) -> bool:
-        """Return whether the maps are linear between the pixels of the rectangle's grid with stride `step`."""
+        """Return whether the maps are linear between the pixels of the rectangle's grid with stride `step`.
+
+        Pixels that are not evenly spaced are not taken for linear, as the pixel between two others is not their middle.
+        """
         for centres, pixels in zip(self.level.centres, rectangle, strict=True):
+            if even_step(pixels) is None:
+                return False
             bends = centres[(centres > pixels[0]) & (centres < pixels[-1])] if len(centres) > 1 else centres[:0]
             if not torch.isin(bends, pixels[::step]).all():
                 return False
@@ -218,7 +223,14 @@ class LevelAtPoints:
         return self._project([self.interpolation.at(cells, rows, columns) for cells in self.cells])[0]
 
     def _project(self, inputs: Sequence[Tensor]) -> Tensor:
-        return pointwise(torch.cat([*inputs], dim=-1) if len(inputs) > 1 else inputs[0], self.weight)
+        cells = torch.cat([*inputs], dim=-1) if len(inputs) > 1 else inputs[0]
+        return pointwise(in_full(cells, self.weight), self.weight)
+
+
+def even_step(pixels: Tensor) -> int | None:
+    """Return the distance between neighbours if the pixels (n,) are evenly spaced; None if they are not, or are few."""
+    steps = pixels.diff()
+    return int(steps[0]) if len(steps) and bool((steps == steps[0]).all()) else None
 
 
 def _corners(rows: Tensor, columns: Tensor, step: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,230 @@
+"""Simulate an annotator who paints strokes where the model is wrong, and measure the mIoU after some strokes.
+
+The annotator goes through the images in the order that the model suggests, and paints one stroke in each of them, then
+a second one, and so on. A stroke goes through the largest wrong region: the largest connected region of one true class
+that the model predicts wrongly. It is a straight line through the pixel of this region that is the farthest from its
+border, in the direction of 8 in which it is longest inside of the region; at most 40 pixels long and 3 wide, without
+the pixels of other classes. Before the first model, all pixels are wrong.
+
+The rows of the table differ in how the pixels are labelled:
+
+- suggested: as above;
+- random: each stroke goes through a random pixel of a random image;
+- full masks: all pixels of as many images as the suggested strokes have been painted in.
+
+Each stroke is followed by a fixed number of training steps, as few as a user waits for; the model that is scored has
+been trained until it has converged.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from common import arguments, make_backbone, report
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from hypercolumns.annotation import PixelTrainer
+from hypercolumns.evaluation.metrics import segmentation_metrics
+from hypercolumns.models.extractor import HypercolumnExtractor
+
+LENGTH, WIDTH = 40, 3  # pixels of a stroke
+STEPS = 20  # after each stroke
+ANGLES = np.arange(8) * np.pi / 8
+Mask = NDArray[np.uint8]
+
+
+class LabelledImage(NamedTuple):
+    """An image (3, H, W) uint8 and its mask (H, W) uint8."""
+
+    image: Tensor
+    mask: Mask
+
+
+def read_images(root: Path, ids: list[str]) -> dict[str, LabelledImage]:
+    """Read images with their masks from a folder in Pascal VOC's layout."""
+    read = {}
+    for name in ids:
+        pixels = np.array(Image.open(root / "JPEGImages" / f"{name}.jpg").convert("RGB"))
+        mask = np.array(Image.open(root / "SegmentationClass" / f"{name}.png"))
+        read[name] = LabelledImage(torch.from_numpy(pixels).permute(2, 0, 1), mask)
+    return read
+
+
+def stroke_through(region: NDArray[np.bool_], row: int, column: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels of a stroke inside a region through one of its pixels, in the direction that makes it longest.
+
+    Args:
+        region: (H, W), the pixels that may be painted.
+        row: the row of the pixel.
+        column: the column of the pixel.
+
+    Returns:
+        The rows (N,) and the columns (N,) of the pixels.
+    """
+    best: NDArray[np.intp] = np.array([[row, column]])
+    for angle in ANGLES:
+        steps = np.arange(-LENGTH, LENGTH + 1)
+        line = np.stack([np.rint(row + steps * np.sin(angle)), np.rint(column + steps * np.cos(angle))], 1).astype(int)
+        inside = ((line >= 0) & (line < region.shape)).all(1)
+        inside[inside] = region[tuple(line[inside].T)]
+        after = np.argmin(np.append(inside[LENGTH:], False))
+        before = np.argmin(np.append(inside[LENGTH::-1], False))
+        half = LENGTH // 2
+        length = min(after + before - 1, LENGTH)
+        first = LENGTH - min(before - 1, max(half, length - after))
+        run = line[first : first + length]
+        if len(run) > len(best):
+            best = run
+    painted = np.zeros(region.shape, bool)
+    painted[tuple(best.T)] = True
+    rows, columns = np.nonzero(ndimage.binary_dilation(painted, np.ones((WIDTH, WIDTH))) & region)
+    return torch.from_numpy(rows), torch.from_numpy(columns)
+
+
+def largest_wrong_region(predicted: Mask, mask: Mask) -> NDArray[np.bool_] | None:
+    """Return the largest connected region of one true class that is predicted wrongly; None if all is right."""
+    wrong = (predicted != mask) & (mask != 255)
+    best, size = None, 0
+    for value in np.unique(mask[wrong]):
+        regions, count = ndimage.label(wrong & (mask == value))
+        sizes = np.bincount(regions.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        if sizes.max() > size:
+            best, size = regions == sizes.argmax(), int(sizes.max())
+    return best
+
+
+class Session:
+    """An annotator with a model, and the images to annotate."""
+
+    def __init__(self, trainer: PixelTrainer, images: dict[str, LabelledImage], seed: int) -> None:
+        self.trainer, self.images = trainer, images
+        self.strokes = dict.fromkeys(images, 0)
+        self.random = np.random.default_rng(seed)
+        self.seconds: list[float] = []
+        for name, (image, _) in images.items():
+            trainer.prepare(name, image)
+
+    def suggested_stroke(self) -> None:
+        """Paint through the largest wrong region of the suggested image."""
+        fewest = min(self.strokes.values())
+        waiting = [name for name, strokes in self.strokes.items() if strokes == fewest]
+        name = min(waiting, key=self.trainer.mean_margin)
+        mask = self.images[name].mask
+        view = self.trainer.view(name, *(torch.arange(length) for length in mask.shape))
+        region = largest_wrong_region(view.labels.numpy(), mask)
+        self.strokes[name] += 1
+        if region is not None:
+            depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+            self._paint(name, region, *np.unravel_index(depth.argmax(), depth.shape))
+
+    def random_stroke(self) -> None:
+        """Paint through a random labelled pixel of a random image."""
+        name = list(self.images)[self.random.integers(len(self.images))]
+        self.strokes[name] += 1
+        mask = self.images[name].mask
+        pixels = np.argwhere(mask != 255)
+        row, column = pixels[self.random.integers(len(pixels))]
+        self._paint(name, mask == mask[row, column], row, column)
+
+    def _paint(self, name: str, region: NDArray[np.bool_], row: np.intp, column: np.intp) -> None:
+        rows, columns = stroke_through(region, int(row), int(column))
+        start = time.perf_counter()
+        self.trainer.label(name, rows, columns, int(self.images[name].mask[row, column]))
+        self.trainer.train(STEPS)
+        self.trainer.view(name, *(torch.arange(length) for length in region.shape))
+        self.seconds.append(time.perf_counter() - start)
+
+
+def converge(trainer: PixelTrainer) -> None:
+    """Train until the model has converged."""
+    while not trainer.train(50).converged:
+        pass
+
+
+def score(trainer: PixelTrainer, images: dict[str, LabelledImage]) -> float:
+    """Return the mIoU of the model over all pixels of some images."""
+    classes = len(trainer.classes)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64)
+    segmenter = trainer.segmenter
+    for image, mask in images.values():
+        truth = torch.from_numpy(mask).long()
+        labels = segmenter.labels(image[None])[0].long()
+        known = truth != 255
+        confusion += (truth[known] * classes + labels[known]).bincount(minlength=classes**2).view(classes, classes)
+    return float(segmentation_metrics(confusion).miou)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = arguments(__doc__, rounds=1)
+    parser.add_argument("root", type=Path, help="a folder in Pascal VOC's layout: the one with ImageSets")
+    parser.add_argument("weights", help="the weights of the backbone")
+    parser.add_argument("--context", nargs="*", default=[], help="context taps, such as local_mean:7")
+    parser.add_argument("--strokes", type=int, nargs="+", default=[20, 50, 100, 200])
+    parser.add_argument("--left-out", action="store_true", help="score every sixth block of train images, not val")
+    parser.add_argument("--only", nargs="+", default=["suggested", "random", "full"])
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = run(options)
+    report("Simulated annotator", rows, options.json)
+
+
+def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
+    """Run the sides of the benchmark, and return the rows of the table."""
+    lists = {name: (options.root / f"ImageSets/Segmentation/{name}.txt").read_text().split() for name in ("train", "val")}
+    classes = (options.root / "classes.txt").read_text().split()
+    train, scored = lists["train"], lists["val"]
+    if options.left_out:
+        scored = [name for number, name in enumerate(train) if number % 120 >= 96]
+        train = [name for name in train if name not in scored]
+    images, test = read_images(options.root, train), read_images(options.root, scored)
+    backbone = make_backbone(options.cnn, weights=options.weights, context=options.context)
+    rows: list[dict[str, float | str]] = []
+
+    def new_trainer() -> PixelTrainer:
+        return PixelTrainer(HypercolumnExtractor(backbone).eval(), classes, seed=options.seed)
+
+    painted: list[list[str]] = []
+    sides: dict[str, Callable[[Session], None]] = {
+        "suggested": Session.suggested_stroke,
+        "random": Session.random_stroke,
+    }
+    for side, paint in sides.items():
+        if side not in options.only:
+            continue
+        session = Session(new_trainer(), images, options.seed)
+        for stroke in range(1, max(options.strokes) + 1):
+            paint(session)
+            if stroke in options.strokes:
+                converge(session.trainer)
+                names = [name for name, strokes in session.strokes.items() if strokes]
+                if side == "suggested":
+                    painted.append(names)
+                rows.append(
+                    {
+                        "labels": f"{stroke} strokes, {side}",
+                        "images": len(names),
+                        "mIoU": score(session.trainer, test),
+                        "median ms a stroke": 1e3 * float(np.median(session.seconds)),
+                    }
+                )
+                print(rows[-1], flush=True)
+        del session
+    for names in [*painted, list(images)] if "full" in options.only else []:
+        trainer = new_trainer().fit([images[name].image for name in names], [images[name].mask for name in names])
+        rows.append({"labels": "full masks", "images": len(names), "mIoU": score(trainer, test), "median ms a stroke": 0})
+        print(rows[-1], flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
