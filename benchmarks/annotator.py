@@ -38,6 +38,8 @@ LENGTH, WIDTH = 40, 3  # pixels of a stroke
 STEPS = 20  # after each stroke
 ANGLES = np.arange(8) * np.pi / 8
 Mask = NDArray[np.uint8]
+Region = NDArray[np.bool_]
+Pixel = tuple[int, int]
 
 
 class LabelledImage(NamedTuple):
@@ -57,7 +59,7 @@ def read_images(root: Path, ids: list[str]) -> dict[str, LabelledImage]:
     return read
 
 
-def stroke_through(region: NDArray[np.bool_], row: int, column: int) -> tuple[Tensor, Tensor]:
+def stroke_through(region: Region, row: int, column: int) -> tuple[Tensor, Tensor]:
     """Return the pixels of a stroke inside a region through one of its pixels, in the direction that makes it longest.
 
     Args:
@@ -68,27 +70,31 @@ def stroke_through(region: NDArray[np.bool_], row: int, column: int) -> tuple[Te
     Returns:
         The rows (N,) and the columns (N,) of the pixels.
     """
-    best: NDArray[np.intp] = np.array([[row, column]])
+    reach = LENGTH - WIDTH + 1  # pixels of the line, which the brush makes longer
+    line: list[Pixel] = []
     for angle in ANGLES:
-        steps = np.arange(-LENGTH, LENGTH + 1)
-        line = np.stack([np.rint(row + steps * np.sin(angle)), np.rint(column + steps * np.cos(angle))], 1).astype(int)
-        inside = ((line >= 0) & (line < region.shape)).all(1)
-        inside[inside] = region[tuple(line[inside].T)]
-        after = np.argmin(np.append(inside[LENGTH:], False))
-        before = np.argmin(np.append(inside[LENGTH::-1], False))
-        half = LENGTH // 2
-        length = min(after + before - 1, LENGTH)
-        first = LENGTH - min(before - 1, max(half, length - after))
-        run = line[first : first + length]
-        if len(run) > len(best):
-            best = run
+        ahead, behind = (_arm(region, (row, column), angle + turn) for turn in (0, np.pi))
+        ahead = ahead[: max(reach // 2, reach - 1 - len(behind))]
+        found = [(row, column), *ahead, *behind[: reach - 1 - len(ahead)]]
+        line = max(line, found, key=len)
     painted = np.zeros(region.shape, bool)
-    painted[tuple(best.T)] = True
+    painted[tuple(np.transpose(line))] = True
     rows, columns = np.nonzero(ndimage.binary_dilation(painted, np.ones((WIDTH, WIDTH))) & region)
     return torch.from_numpy(rows), torch.from_numpy(columns)
 
 
-def largest_wrong_region(predicted: Mask, mask: Mask) -> NDArray[np.bool_] | None:
+def _arm(region: Region, start: Pixel, angle: float) -> list[Pixel]:
+    """Return the pixels after `start` on a straight line until it leaves the region, at most a stroke's length."""
+    pixels = []
+    for step in range(1, LENGTH):
+        row, column = round(start[0] + step * np.sin(angle)), round(start[1] + step * np.cos(angle))
+        if not (0 <= row < region.shape[0] and 0 <= column < region.shape[1] and region[row, column]):
+            break
+        pixels.append((row, column))
+    return pixels
+
+
+def largest_wrong_region(predicted: Mask, mask: Mask) -> Region | None:
     """Return the largest connected region of one true class that is predicted wrongly; None if all is right."""
     wrong = (predicted != mask) & (mask != 255)
     best, size = None, 0
@@ -134,7 +140,7 @@ class Session:
         row, column = pixels[self.random.integers(len(pixels))]
         self._paint(name, mask == mask[row, column], row, column)
 
-    def _paint(self, name: str, region: NDArray[np.bool_], row: np.intp, column: np.intp) -> None:
+    def _paint(self, name: str, region: Region, row: np.intp, column: np.intp) -> None:
         rows, columns = stroke_through(region, int(row), int(column))
         start = time.perf_counter()
         self.trainer.label(name, rows, columns, int(self.images[name].mask[row, column]))
@@ -159,7 +165,9 @@ def score(trainer: PixelTrainer, images: dict[str, LabelledImage]) -> float:
         labels = segmenter.labels(image[None])[0].long()
         known = truth != 255
         confusion += (truth[known] * classes + labels[known]).bincount(minlength=classes**2).view(classes, classes)
-    return float(segmentation_metrics(confusion).miou)
+    miou = segmentation_metrics(confusion).miou
+    assert miou is not None, "there are labelled pixels"
+    return miou
 
 
 def main() -> None:
@@ -180,7 +188,9 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
     """Run the sides of the benchmark, and return the rows of the table."""
-    lists = {name: (options.root / f"ImageSets/Segmentation/{name}.txt").read_text().split() for name in ("train", "val")}
+    lists = {
+        name: (options.root / f"ImageSets/Segmentation/{name}.txt").read_text().split() for name in ("train", "val")
+    }
     classes = (options.root / "classes.txt").read_text().split()
     train, scored = lists["train"], lists["val"]
     if options.left_out:
@@ -221,7 +231,9 @@ def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
         del session
     for names in [*painted, list(images)] if "full" in options.only else []:
         trainer = new_trainer().fit([images[name].image for name in names], [images[name].mask for name in names])
-        rows.append({"labels": "full masks", "images": len(names), "mIoU": score(trainer, test), "median ms a stroke": 0})
+        rows.append(
+            {"labels": "full masks", "images": len(names), "mIoU": score(trainer, test), "median ms a stroke": 0}
+        )
         print(rows[-1], flush=True)
     return rows
 

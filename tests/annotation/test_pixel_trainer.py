@@ -73,7 +73,7 @@ def test_adaptive_view_is_close_to_all_pixels(extractor):
     probabilities = trainer.segmenter.class_probabilities(picture()[None])[0]
     best = probabilities.topk(2, dim=0)
     assert (view.labels == best.indices[0]).float().mean() > 0.99
-    assert (view.margins - (best.values[0] - best.values[1])).abs().mean() < 0.03
+    assert (view.margins - (best.values[0] - best.values[1])).abs().mean() < 0.06
 
 
 def test_classes_without_labels_are_never_predicted(extractor):

@@ -75,7 +75,7 @@ class HeadTrainer:
             logits = self.classifier(self.pixels.hypercolumns[batch].float(), NOWHERE)[:, seen]
             loss = F.cross_entropy(logits, targets[batch])
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
             self.steps += 1

@@ -19,18 +19,19 @@ class LabelledPixels:
 
     Attributes:
         count: n, the number of pixels held.
+        table: the hypercolumns of the pixels, and room for more.
     """
 
     def __init__(self, channels: int, max_samples: int, seed: int) -> None:
         self.max_samples, self.count = max_samples, 0
         self._generator = randomness.generator(seed, "labelled pixels")
-        self._hypercolumns = torch.empty(0, channels, dtype=torch.float16)
+        self.table = torch.empty(0, channels, dtype=torch.float16)
         self._labels, self._images, self._pixels = (torch.empty(0, dtype=torch.int64) for _ in range(3))
 
     @property
     def hypercolumns(self) -> Tensor:
         """(n, D) float16."""
-        return self._hypercolumns[: self.count]
+        return self.table[: self.count]
 
     @property
     def labels(self) -> Tensor:
@@ -64,8 +65,8 @@ class LabelledPixels:
         """
         self._reserve(self.count + len(pixels))
         new = slice(self.count, self.count + len(pixels))
-        limit = torch.finfo(self._hypercolumns.dtype).max
-        self._hypercolumns[new] = hypercolumns.clamp(-limit, limit).to(self._hypercolumns.dtype)
+        limit = torch.finfo(self.table.dtype).max
+        self.table[new] = hypercolumns.clamp(-limit, limit).to(self.table.dtype)
         self._labels[new], self._images[new], self._pixels[new] = label, image, pixels
         self.count = new.stop
         if self.count > self.max_samples:
@@ -88,10 +89,10 @@ class LabelledPixels:
         """Return which of the pixels (n,) remain if the largest groups lose `excess` pixels."""
         keep = torch.ones(self.count, dtype=torch.bool)
         classes, sizes = self.labels.unique(return_counts=True)
-        for label, lost in zip(classes, sizes - _levelled(sizes, excess), strict=True):
+        for label, lost in zip(classes, sizes - level(sizes, excess), strict=True):
             of_class = (self.labels == label).nonzero().flatten()
             images, counts = self.images[of_class].unique(return_counts=True)
-            for image, fewer in zip(images, counts - _levelled(counts, int(lost)), strict=True):
+            for image, fewer in zip(images, counts - level(counts, int(lost)), strict=True):
                 group = of_class[self.images[of_class] == image]
                 keep[group[torch.randperm(len(group), generator=self._generator)[: int(fewer)]]] = False
         return keep
@@ -99,7 +100,7 @@ class LabelledPixels:
     def _keep(self, kept: Tensor) -> None:
         """Forget all pixels but those where `kept` (n,) is true."""
         where = kept.nonzero().flatten()
-        for table in (self._hypercolumns, self._labels, self._images, self._pixels):
+        for table in (self.table, self._labels, self._images, self._pixels):
             table[: len(where)] = table[where]
         self.count = len(where)
 
@@ -108,27 +109,21 @@ class LabelledPixels:
         if rows <= len(self._labels):
             return
         size = max(rows, min(2 * len(self._labels), self.max_samples), 256)
-        for name in ("_hypercolumns", "_labels", "_images", "_pixels"):
+        for name in ("table", "_labels", "_images", "_pixels"):
             table: Tensor = getattr(self, name)
             larger = table.new_empty(size, *table.shape[1:])
             larger[: self.count] = table[: self.count]
             setattr(self, name, larger)
 
 
-def _levelled(sizes: Tensor, excess: int) -> Tensor:
+def level(sizes: Tensor, excess: int) -> Tensor:
     """Lower the largest of some sizes (n,) to a common level, so that `excess` is lost in all; return the new sizes."""
-    if excess <= 0:
-        return sizes
-    total = int(sizes.sum()) - excess
-    rising = sizes.sort().values
-    left, level, more = total, 0, 0
-    for number, size in enumerate(rising.tolist()):
-        share = left // (len(rising) - number)
+    left = int(sizes.sum()) - excess
+    for number, size in enumerate(sizes.sort().values.tolist()):
+        share, more = divmod(left, len(sizes) - number)
         if size > share:
-            level, more = share, left - share * (len(rising) - number)
-            break
+            lowered = sizes.clamp(max=share)
+            lowered[(sizes > share).nonzero().flatten()[:more]] += 1  # the rest of the division
+            return lowered
         left -= size
-    lowered = sizes.clamp(max=level)
-    larger = (sizes > level).nonzero().flatten()[:more]  # the rest of the division
-    lowered[larger] += 1
-    return lowered
+    return sizes

@@ -79,7 +79,7 @@ class MapCache:
             path = self._folder / f"{self._written}.safetensors"
             save_file(
                 {
-                    f"{number}.{name}": value.permute(0, 2, 3, 1).contiguous() if name == "values" else value
+                    f"{number}.{name}": value.permute(0, 2, 3, 1).contiguous() if name == "values" else value.clone()
                     for number, tap_map in enumerate(maps)
                     for name, value in tap_map._asdict().items()
                 },

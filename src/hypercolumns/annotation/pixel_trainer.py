@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hypercolumns.annotation.head_trainer import HeadTrainer, TrainingState, only_seen
+from hypercolumns.annotation.head_trainer import HeadTrainer, TrainingState
 from hypercolumns.annotation.labelled_pixels import LabelledPixels
 from hypercolumns.annotation.map_cache import MapCache
 from hypercolumns.annotation.reduction import COMPONENTS, Reduction
@@ -144,7 +144,8 @@ class PixelTrainer:
         self._learner.pixels.forget(self._images[key].number)
         for value in mask.unique().tolist():
             if value != IGNORE_INDEX:
-                self.label(key, *(mask == value).nonzero(as_tuple=True), value)
+                rows, columns = (mask == value).nonzero(as_tuple=True)
+                self.label(key, rows, columns, value)
         self._learner.labels_changed()
 
     def predict(self, image: ImageLike) -> Prediction:

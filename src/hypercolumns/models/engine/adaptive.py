@@ -136,7 +136,7 @@ def _subdivide_grid(
 
 
 def _lines_before(pixels: Tensor, centres: Sequence[Tensor], stride: int) -> int:
-    """Choose how many lines before the first one the first grid begins: so that it meets the coarsest cells that it can.
+    """Choose how many lines before the first one the first grid begins, so that it meets coarse cells.
 
     In a SqueezeNet or a ResNet, most cells of all maps then lie on the grids of the subdivision, see `PointClassifier`.
 
@@ -170,9 +170,7 @@ def _extend(pixels: Tensor, before: int, stride: int) -> Tensor:
     return torch.cat([first - step * torch.arange(before, 0, -1), pixels, last + step * after])
 
 
-def subdivide(
-    decisions: PixelDecisions, lengths: Sequence[int], settings: AdaptiveSettings
-) -> tuple[Tensor, Tensor]:
+def subdivide(decisions: PixelDecisions, lengths: Sequence[int], settings: AdaptiveSettings) -> tuple[Tensor, Tensor]:
     """Predict the classes of a grid of pixels from the classes and the margins of some of them.
 
     Args:

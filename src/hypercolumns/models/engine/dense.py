@@ -94,7 +94,7 @@ def classify(
 
 
 def in_full(cells: Tensor, like: Tensor) -> Tensor:
-    """Return cells of half precision, in which maps can be kept, in the dtype of the weights; autocast converts both."""
+    """Return cells of half precision, in which maps can be kept, in the dtype of the weights, unless autocast does."""
     if cells.dtype != torch.float16 or torch.is_autocast_enabled(cells.device.type):
         return cells
     return cells.to(like.dtype)
@@ -128,7 +128,10 @@ def _project_coarse(
     levels = find_levels([maps[number] for number in coarse])
     projection = Projection(levels, level_neighbours(levels, pixels), len(coarse), maps[0].values)
     tables = project_whole(
-        projection, [in_full(as_table(maps[number].values), bias) for number in coarse], [parts[number] for number in coarse], bias
+        projection,
+        [in_full(as_table(maps[number].values), bias) for number in coarse],
+        [parts[number] for number in coarse],
+        bias,
     )
     projections = [
         FeatureMap(table.unflatten(1, projection.sizes[root]).permute(0, 3, 1, 2), *levels[root].centres)
