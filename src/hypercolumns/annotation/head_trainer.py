@@ -1,6 +1,8 @@
 """Train the classifier on the labelled pixels, some steps at a time."""
 
 import copy
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,9 +14,12 @@ from hypercolumns.annotation.views import NOWHERE
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.runtime import randomness
 
-BATCH = 512  # pixels
+BATCH = 512  # labelled pixels of a step
+GUESSED = 256  # pixels of a step with a guessed label
 RATE, DECAY = 2e-3, 1e-2  # of AdamW
-PATIENCE = 300  # steps after a change of the labels
+ROUND = 300  # steps, after which the labels of other pixels are guessed again
+ROUNDS = 3  # after a change of the labels, until the training has converged; the first learns from labels only
+SURE = 0.8  # probability from which a guess is taken for a label
 UNSEEN = -15.0  # logit of a class without labels; the logits of the others have the mean 0
 
 
@@ -35,58 +40,97 @@ class TrainingState(NamedTuple):
 class HeadTrainer:
     """Train a classifier on labelled pixels, going on from the weights that it has.
 
-    Only the classes that have labels take part in the loss.
+    A training has rounds, in each of which the learning rate falls to 0. A change of the labels starts the first round
+    again. From the second round on, the classifier also learns from its own sure predictions of pixels without labels,
+    which spreads what it knows over all images (self-training, as by Lee, 2013, "Pseudo-Label"). Only the classes that
+    have labels take part in the loss.
 
     Args:
         classifier: the classifier to train.
         pixels: the labelled pixels.
-        seed: the seed of the random batches.
+        seed: the seed of the random batches and of dropout.
+
+    Attributes:
+        steps: the number of steps since the start.
     """
 
     def __init__(self, classifier: MLPClassifier, pixels: LabelledPixels, seed: int) -> None:
         self.classifier, self.pixels, self.seed = classifier, pixels, seed
         self.steps = self._unchanged = 0
-        self.loss = float("nan")
-        self.optimizer = torch.optim.AdamW(classifier.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
+        self._loss = math.nan
+        self._guesses: tuple[Tensor, Tensor] | None = None  # hypercolumns (n, D), and indices (n,) of seen classes
+        self._optimizer = torch.optim.AdamW(classifier.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
 
     @property
     def state(self) -> TrainingState:
         """How far the training has come."""
-        return TrainingState(self.steps, self.loss, self._unchanged >= PATIENCE or not self.pixels.count)
+        return TrainingState(self.steps, self._loss, self._unchanged >= ROUNDS * ROUND or not self.pixels.count)
 
     def labels_changed(self) -> None:
-        """Begin again to count the steps since the last change of the labels."""
-        self._unchanged = 0
+        """Begin the first round again."""
+        self._unchanged, self._guesses = 0, None
 
     def predictor(self) -> MLPClassifier:
         """Return a copy of the classifier that never predicts a class without labels, see `only_seen`."""
         return only_seen(self.classifier, self.pixels.labels.unique())
 
-    def train(self, steps: int) -> TrainingState:
-        """Take some steps, unless there are no labels; return how far the training has come."""
+    def train(self, steps: int, others: Callable[[], Tensor]) -> TrainingState:
+        """Take some steps, unless there are no labels; return how far the training has come.
+
+        Args:
+            steps: the number of steps.
+            others: returns reduced hypercolumns (n, D) of pixels of all images, most of them without a label.
+
+        Returns:
+            How far the training has come.
+        """
         if not self.pixels.count or steps < 1:
             return self.state
         seen = self.pixels.labels.unique()
         targets = torch.searchsorted(seen, self.pixels.labels)
         weights = class_balance(targets)
         losses = []
+        self.classifier.train()
         for _ in range(steps):
-            batch = self._batch(weights)
-            logits = self.classifier(self.pixels.hypercolumns[batch].float(), NOWHERE)[:, seen]
-            loss = F.cross_entropy(logits, targets[batch])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
-            self.steps += 1
-            self._unchanged += 1
-        self.loss = float(torch.stack(losses).mean())
+            if self._unchanged and self._unchanged % ROUND == 0:
+                self._guesses = self._guess(others(), seen)
+            losses.append(self._step(seen, targets, weights))
+        self.classifier.eval()
+        self._loss = float(torch.stack(losses).mean())
         return self.state
 
-    def _batch(self, weights: Tensor) -> Tensor:
-        """Choose the pixels of a step; each is as likely as its weight (n,) says."""
-        generator = randomness.generator(self.seed, "batch", self.steps)
-        return torch.multinomial(weights, BATCH, replacement=True, generator=generator)
+    def _step(self, seen: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Take one step, and return its loss.
+
+        Args:
+            seen: (C,), the classes with labels.
+            targets: (n,), the labels of the pixels, as indices of `seen`.
+            weights: (n,), how likely each pixel is to be chosen.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = RATE * (0.01 + math.cos(math.pi / 2 * (self._unchanged % ROUND) / ROUND) ** 2)
+        with randomness.seeded(self.seed, "step", self.steps):
+            chosen = torch.multinomial(weights, BATCH, replacement=True)
+            hypercolumns, labels = self.pixels.hypercolumns[chosen], targets[chosen]
+            if self._guesses is not None and len(self._guesses[1]):
+                guessed = torch.multinomial(class_balance(self._guesses[1]), GUESSED, replacement=True)
+                hypercolumns = torch.cat([hypercolumns, self._guesses[0][guessed]])
+                labels = torch.cat([labels, self._guesses[1][guessed]])
+            loss = F.cross_entropy(self.classifier(hypercolumns.float(), NOWHERE)[:, seen], labels)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self.steps += 1
+        self._unchanged += 1
+        return loss.detach()
+
+    def _guess(self, hypercolumns: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hypercolumns (n, D) of which the classifier is sure, and the classes (n,) as indices of `seen`."""
+        self.classifier.eval()
+        with torch.no_grad():
+            sure, classes = self.classifier(hypercolumns.float(), NOWHERE)[:, seen].softmax(1).max(1)
+        self.classifier.train()
+        return hypercolumns[sure > SURE], classes[sure > SURE]
 
 
 def class_balance(targets: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """A bounded sample of labelled pixels with their hypercolumns, balanced over classes and images."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -49,10 +51,11 @@ class LabelledPixels:
         return self._pixels[: self.count]
 
     def choose(self, pixels: Tensor) -> Tensor:
-        """Return at most `max_samples` of the pixels (N,), chosen at random."""
-        if len(pixels) <= self.max_samples:
+        """Return at most an eighth of `max_samples` of the pixels (N,), chosen at random."""
+        most = max(self.max_samples // 8, 1)
+        if len(pixels) <= most:
             return pixels
-        return pixels[torch.randperm(len(pixels), generator=self._generator)[: self.max_samples].sort().values]
+        return pixels[torch.randperm(len(pixels), generator=self._generator)[:most].sort().values]
 
     def add(self, image: int, pixels: Tensor, label: int, hypercolumns: Tensor) -> None:
         """Add pixels of an image. None of them may be held already.
@@ -88,13 +91,9 @@ class LabelledPixels:
     def _balanced(self, excess: int) -> Tensor:
         """Return which of the pixels (n,) remain if the largest groups lose `excess` pixels."""
         keep = torch.ones(self.count, dtype=torch.bool)
-        classes, sizes = self.labels.unique(return_counts=True)
-        for label, lost in zip(classes, sizes - level(sizes, excess), strict=True):
-            of_class = (self.labels == label).nonzero().flatten()
-            images, counts = self.images[of_class].unique(return_counts=True)
-            for image, fewer in zip(images, counts - level(counts, int(lost)), strict=True):
-                group = of_class[self.images[of_class] == image]
-                keep[group[torch.randperm(len(group), generator=self._generator)[: int(fewer)]]] = False
+        for of_class, fewer in _losing(self.labels, torch.arange(self.count), excess):
+            for group, lost in _losing(self.images, of_class, fewer):
+                keep[group[torch.randperm(len(group), generator=self._generator)[:lost]]] = False
         return keep
 
     def _keep(self, kept: Tensor) -> None:
@@ -114,6 +113,23 @@ class LabelledPixels:
             larger = table.new_empty(size, *table.shape[1:])
             larger[: self.count] = table[: self.count]
             setattr(self, name, larger)
+
+
+def _losing(keys: Tensor, pixels: Tensor, excess: int) -> Iterator[tuple[Tensor, int]]:
+    """Yield the largest groups of some pixels with equal keys, and how many pixels each of them loses.
+
+    Args:
+        keys: (n,), the keys of all pixels.
+        pixels: (m,), some of the pixels.
+        excess: the number of pixels to lose in all.
+
+    Yields:
+        The pixels (k,) of a group, and a number from 1 to k.
+    """
+    groups, sizes = keys[pixels].unique(return_counts=True)
+    lost = sizes - level(sizes, excess)
+    for number in lost.nonzero().flatten().tolist():
+        yield pixels[keys[pixels] == groups[number]], int(lost[number])
 
 
 def level(sizes: Tensor, excess: int) -> Tensor:

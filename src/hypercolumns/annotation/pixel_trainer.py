@@ -30,6 +30,8 @@ from hypercolumns.runtime import randomness
 COARSE = 12  # rows and columns of the grid that tells how sure the model is of an image
 TRAIN_STEPS = 50  # between two looks at whether the training has converged
 MAX_SAMPLES = 16384
+MAX_POOL = 200  # images whose coarse grids the training may guess the labels of
+DROPOUT = 0.5
 MAP_MEMORY = 2 << 30  # bytes
 
 
@@ -52,6 +54,22 @@ class PixelTrainer:
 
     The maps of an image are computed once and kept. A label adds pixels to a bounded sample, on which the classifier
     goes on learning from the weights that it has. Classes without labels are never predicted.
+
+    In a notebook, `fit`, `partial_fit` and `predict` are enough. A program in which a user paints calls `prepare` for
+    each image, `label` for each stroke, then `train` with a few steps and `view` for the pixels on the screen, and goes
+    on with `train` and `view` until the training has converged. No two threads may call methods at the same time.
+
+    >>> import numpy as np
+    >>> from hypercolumns import Backbone, HypercolumnExtractor, PixelTrainer
+    >>> image = np.zeros((30, 44, 3), np.uint8)
+    >>> image[:, 22:] = 200
+    >>> mask = np.full((30, 44), 255, np.uint8)  # 255: not labelled
+    >>> mask[10:13, 5:15], mask[10:13, 30:40] = 0, 1
+    >>> trainer = PixelTrainer(HypercolumnExtractor(Backbone("rgb", ["image"])), ["dark", "bright"])
+    >>> trainer.fit([image], [mask]).predict(image).labels[0, [0, 43]].tolist()
+    [0, 1]
+    >>> trainer.segmenter.classes  # and trainer.segmenter.save("model.safetensors")
+    ('dark', 'bright')
 
     Args:
         extractor: computes the hypercolumns; its backbone stays as it is.
@@ -96,7 +114,7 @@ class PixelTrainer:
     def _new_learner(self, channels: int) -> HeadTrainer:
         """Return the trainer of a new classifier of reduced hypercolumns of this length, without labels."""
         with randomness.seeded(self.seed, "classifier"):
-            classifier = MLPClassifier(channels, len(self.classes), self.hidden)
+            classifier = MLPClassifier(channels, len(self.classes), self.hidden, DROPOUT)
         return HeadTrainer(classifier, LabelledPixels(channels, self.max_samples, self.seed), self.seed)
 
     def fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
@@ -219,7 +237,12 @@ class PixelTrainer:
 
     def train(self, steps: int) -> TrainingState:
         """Take some training steps, from the weights of the last ones; return how far the training has come."""
-        return self._learner.train(steps)
+        return self._learner.train(steps, self._pool)
+
+    def _pool(self) -> Tensor:
+        """Return the reduced hypercolumns of the coarse grids of all images, of some if there are many."""
+        images = list(self._images.values())
+        return torch.cat([image.coarse for image in images[:: -(-len(images) // MAX_POOL)]])
 
     def view(self, key: str, rows: Tensor, columns: Tensor) -> View:
         """Predict the pixels of a grid in a prepared image, by adaptive subdivision.
