@@ -183,8 +183,8 @@ def score(segmenter: Segmenter, images: list[Scored]) -> float:
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     with torch.inference_mode():
         for maps, mask in images:
-            lines = (torch.arange(length) for length in mask.shape)
-            labels = view_grid(maps, *lines, segmenter.classifier, AdaptiveSettings()).labels.long()
+            rows, columns = (torch.arange(length) for length in mask.shape)
+            labels = view_grid(maps, rows, columns, segmenter.classifier, AdaptiveSettings()).labels.long()
             known = mask != 255
             confusion += (mask[known] * classes + labels[known]).bincount(minlength=classes**2).view(classes, classes)
     miou = segmentation_metrics(confusion).miou
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--weights", help="the weights of the backbone; random ones by default")
     parser.add_argument("--context", nargs="*", default=[], help="context taps, such as local_mean:7")
     parser.add_argument("--strokes", type=int, nargs="+", default=[20, 50, 100, 200])
+    parser.add_argument("--images", type=int, help="the number of train images, the first ones; all by default")
     parser.add_argument("--left-out", action="store_true", help="score every sixth block of train images, not val")
     parser.add_argument("--only", nargs="+", default=["suggested", "random", "full"])
     parser.add_argument("--seed", type=int, default=0)
@@ -218,7 +219,7 @@ def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
     if options.left_out:
         scored = [name for number, name in enumerate(train) if number % 120 >= 96]
         train = [name for name in train if name not in scored]
-    images = read_images(options.root, train)
+    images = read_images(options.root, train[: options.images])
     backbone = make_backbone(options.cnn, weights=options.weights, context=options.context)
     test = prepare_scored(HypercolumnExtractor(backbone).eval(), read_images(options.root, scored))
     rows: list[dict[str, float | str]] = []

@@ -34,7 +34,7 @@ def test_largest_groups_are_lowered(sizes, excess, expected):
     assert level(torch.tensor(sizes), excess).tolist() == expected
 
 
-def test_sample_is_balanced_over_classes_and_images():
+def test_sample_is_balanced_over_groups():
     pixels = LabelledPixels(2, 40, seed=0)
     add(pixels, image=0, label=0, count=30)
     add(pixels, image=0, label=1, count=6)

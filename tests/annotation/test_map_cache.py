@@ -33,7 +33,7 @@ def test_least_recently_used_maps_go_to_disk(tmp_path):
     assert cache.held == 2 * SIZE
 
 
-def test_maps_read_from_disk_keep_their_memory_layout(tmp_path):
+def test_maps_from_disk_keep_their_memory_layout(tmp_path):
     cache = MapCache(0, tmp_path)
     cache.put("a", maps(0))
     cache.put("b", maps(1))

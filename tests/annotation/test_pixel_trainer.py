@@ -76,7 +76,7 @@ def test_adaptive_view_is_close_to_all_pixels(extractor):
     assert (view.margins - (best.values[0] - best.values[1])).abs().mean() < 0.06
 
 
-def test_classes_without_labels_are_never_predicted(extractor):
+def test_unlabelled_classes_are_never_predicted(extractor):
     trainer = painted(extractor, classes=(0, 2))
     assert set(trainer.view("a", *everything()).labels.unique().tolist()) <= {0, 2}
     random = torch.rand(1, 3, 40, 40)

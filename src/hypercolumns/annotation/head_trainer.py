@@ -40,7 +40,7 @@ class TrainingState(NamedTuple):
 class HeadTrainer:
     """Train a classifier on labelled pixels, going on from the weights that it has.
 
-    A training has rounds, in each of which the learning rate falls to 0. A change of the labels starts the first round
+    A training has rounds. The learning rate falls to 0 in each of them. A change of the labels starts the first round
     again. From the second round on, the classifier also learns from its own sure predictions of pixels without labels,
     which spreads what it knows over all images (self-training, as by Lee, 2013, "Pseudo-Label"). Only the classes that
     have labels take part in the loss.
@@ -125,7 +125,7 @@ class HeadTrainer:
         return loss.detach()
 
     def _guess(self, hypercolumns: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the hypercolumns (n, D) of which the classifier is sure, and the classes (n,) as indices of `seen`."""
+        """Return the hypercolumns (n, D) that the classifier is sure of, and their classes (n,) as indices of `seen`."""
         self.classifier.eval()
         with torch.no_grad():
             sure, classes = self.classifier(hypercolumns.float(), NOWHERE)[:, seen].softmax(1).max(1)

@@ -273,7 +273,7 @@ class PixelTrainer:
             return float(decide_margin(self._learner.predictor()(coarse.float(), NOWHERE))[:, 1].mean())
 
     def suggest_region(self, key: str) -> Region | None:
-        """Return the connected region of one predicted class of which the model is least sure.
+        """Return the connected region of one predicted class that the model is least sure of.
 
         The result is None before the first label, or if no region has a useful size.
         """

@@ -1,4 +1,4 @@
-"""Suggest where a label would teach most: a region of one predicted class of which the model is least sure."""
+"""Suggest where a label would teach most: a region of one predicted class that the model is least sure of."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from hypercolumns.annotation.views import View
 from hypercolumns.data.scribbles import connected_regions
 
-GRID = 120  # rows or columns, whichever are more, of the grid on which regions are looked for
+GRID = 120  # the larger number of rows or columns of the grid on which regions are looked for
 MIN_SHARE, MAX_SHARE = 1 / 500, 1 / 4  # of the image's pixels, of a region that is suggested
 
 

@@ -6,9 +6,9 @@ from helpers.maps import NESTED, TAPS, everywhere, make_classifier, make_maps
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import locate_maps
-from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
+from hypercolumns.models.engine import AdaptiveSettings, adaptive_decisions, adaptive_labels, classify
 from hypercolumns.models.engine import points as points_module
-from hypercolumns.models.engine.adaptive import decide, subdivide
+from hypercolumns.models.engine.adaptive import decide, fill_margins, subdivide
 from hypercolumns.models.engine.points import PointClassifier
 
 
@@ -197,3 +197,41 @@ def test_head_gets_rows_and_columns_of_points():
 def test_settings_out_of_range_raise(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
         AdaptiveSettings(**settings)
+
+
+GRIDS = {
+    "every pixel": (torch.arange(37), torch.arange(53)),
+    "every third": (torch.arange(1, 37, 3), torch.arange(2, 53, 3)),
+    "every fourth, at cells": (torch.arange(1, 37, 4), torch.arange(1, 53, 4)),
+    "uneven": (torch.tensor([0, 1, 5, 30, 36]), torch.tensor([2, 3, 50])),
+    "one pixel": (torch.tensor([7]), torch.tensor([9])),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("taps", [TAPS, NESTED])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_decisions_on_a_grid_equal_dense_ones(grid, taps, dtype):
+    """With an infinite margin, every pixel of the grid is classified as a point."""
+    precise = make_maps((37, 53), batch=1, taps=taps)
+    placed = locate_maps(taps, [values.detach().to(dtype) for values in precise], (37, 53), "exact")
+    weight, bias, rest = make_classifier([6], dtype=torch.float32 if dtype == torch.float16 else dtype)
+    with torch.no_grad():
+        exact = [each._replace(values=each.values.to(weight)) for each in placed]
+        dense = decide(classify(exact, *grid, weight, bias, rest)[0])
+        labels, margins = adaptive_decisions(
+            placed, *grid, weight, bias, lambda h, y, x: decide(rest(h)), AdaptiveSettings(8, float("inf"))
+        )
+    far = dense[..., 1] > 0.02
+    assert torch.equal(labels[far], dense[..., 0][far].to(torch.uint8))
+    torch.testing.assert_close(margins, dense[..., 1], atol=0.02 if dtype == torch.float16 else 1e-6, rtol=0)
+
+
+def test_margins_between_corners_are_interpolated():
+    margins = torch.full((5, 5), float("inf"))
+    margins[::4, ::4] = torch.tensor([[0.0, 8.0], [16.0, 24.0]])
+    margins[2, 2] = 1.0
+    filled = fill_margins(margins, 4)
+    assert filled[0].tolist() == [0, 2, 4, 6, 8]
+    assert filled[2].tolist() == [8, 4.5, 1, 8.5, 16]
+    assert filled[:, 4].tolist() == [8, 12, 16, 20, 24]

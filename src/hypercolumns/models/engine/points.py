@@ -97,7 +97,7 @@ class PointClassifier:
         first = self._number(rows, columns)
         values = []
         for y, x in zip(rows.split(CHUNK), columns.split(CHUNK), strict=True):
-            hidden = self._outputs(y, x, step, known, first) + self.bias
+            hidden = self._outputs(y, x, step, known, first).add_(self.bias)
             values.append(self.head(hidden, self.rows[y], self.columns[x]))
             first += len(y)
         return torch.cat(values)
@@ -170,7 +170,7 @@ class PointClassifier:
             for level, linear in zip(self.levels, self.linear, strict=True):
                 if linear == grid or (linear > grid == step and known is None):
                     part = level.at(*pixels)
-                    total = part if total is None else total + part
+                    total = part if total is None else total.add_(part)
             if grid in self.sums and total is not None:
                 self._hold(grid, total, first)
         assert total is not None, "there is at least one level"
