@@ -125,7 +125,7 @@ class HeadTrainer:
         return loss.detach()
 
     def _guess(self, hypercolumns: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the hypercolumns (n, D) that the classifier is sure of, and their classes (n,) as indices of `seen`."""
+        """Return the hypercolumns (n, D) that the classifier is sure of, and their classes (n,), indices of `seen`."""
         self.classifier.eval()
         with torch.no_grad():
             sure, classes = self.classifier(hypercolumns.float(), NOWHERE)[:, seen].softmax(1).max(1)
