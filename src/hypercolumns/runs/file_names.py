@@ -9,4 +9,10 @@ COUNTS = "images.npz"  # the confusion matrices of each scored image, see `evalu
 CHECKPOINTS = "checkpoints"  # the folder of best.ckpt, last.ckpt and previous.ckpt
 ENVIRONMENT = "environment.json"  # the command, versions and machine that made a run or a store
 SWEEP_FILE = "sweep.json"  # what a sweep runs, and the command that started it
-RUN_STAGES = ("pretrain", "train", "rank_taps", "evaluate")  # stages that write runs to <runs>/<data>/<cnn>/<stage>
+RUN_STAGES = (
+    "pretrain",
+    "train",
+    "rank_taps",
+    "evaluate",
+    "annotate",
+)  # stages that write runs to <runs>/<data>/<cnn>/<stage>

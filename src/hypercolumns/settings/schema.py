@@ -34,13 +34,14 @@ Config = Mapping[str, Any]
 
 MISSING = object()  # `Setting.neutral` of settings whose every value has an effect
 
-CLEAN, COMPARE, EVALUATE, VALIDATE = ("clean",), ("compare",), ("evaluate",), ("validate",)
+ANNOTATE, CLEAN, COMPARE, EVALUATE, VALIDATE = ("annotate",), ("clean",), ("compare",), ("evaluate",), ("validate",)
 EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
 FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
 SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or search for a store
 SCORING = (*FITTING, *EVALUATE)  # stages that score images
 ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that can run in several processes
-IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE)  # stages that read images
+FEATURED = (*SAMPLED, *ANNOTATE)  # stages that build a CNN, and do not load it with a model
+IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE, *ANNOTATE)  # stages that read images
 ON_RUNS = ("status", "clean")  # stages that only look at the folder `runs`
 EVERY = (*IMAGES, *COMPARE, *ON_RUNS)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
@@ -104,7 +105,7 @@ SETTINGS = (
     Setting("runs", EVERY, NOTHING, path=True),
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
-    Setting("seed", (*SAMPLED, *EVALUATE, *COMPARE), (*FITTING, *RANK), at_least(0), column="seed"),
+    Setting("seed", (*FEATURED, *EVALUATE, *COMPARE), (*FITTING, *RANK, *ANNOTATE), at_least(0), column="seed"),
     # Images.
     Setting("data", IMAGES, FEATURES),
     Setting("data.root", (), FEATURES, path=True),
@@ -142,24 +143,24 @@ SETTINGS = (
     Setting("max_pixels", IMAGES, NOTHING, at_least(1)),
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
     # Hypercolumns.
-    Setting("cnn", (*SAMPLED, *EVALUATE), FEATURES),
+    Setting("cnn", (*FEATURED, *EVALUATE), FEATURES),
     Setting("cnn.model", (), FEATURES, check_timm_model),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
-    Setting("cnn.weights", SAMPLED, FEATURES, path=True),
-    Setting("cnn.taps", SAMPLED, FEATURES),
-    Setting("cnn.context", SAMPLED, FEATURES),
-    Setting("cnn.mean", SAMPLED, FEATURES),
-    Setting("cnn.std", SAMPLED, FEATURES),
-    Setting("cnn.norm", SAMPLED, FEATURES, neutral=False),
-    Setting("cnn.scales", SAMPLED, FEATURES, neutral=[1], column="cnn.scales"),
-    Setting("cnn.seed", SAMPLED, FEATURES),
+    Setting("cnn.weights", FEATURED, FEATURES, path=True),
+    Setting("cnn.taps", FEATURED, FEATURES),
+    Setting("cnn.context", FEATURED, FEATURES),
+    Setting("cnn.mean", FEATURED, FEATURES),
+    Setting("cnn.std", FEATURED, FEATURES),
+    Setting("cnn.norm", FEATURED, FEATURES, neutral=False),
+    Setting("cnn.scales", FEATURED, FEATURES, neutral=[1], column="cnn.scales"),
+    Setting("cnn.seed", FEATURED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
     Setting("cnn.drop_path", TRAIN, FEATURES, neutral=None, when=trains_backbone, column="cnn.drop_path"),
     Setting("cnn.grad_checkpointing", TRAIN, NOTHING),
-    Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
-    Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
-    Setting("window_overlap", SAMPLED, FEATURES, optional(at_least(1)), neutral=None, column="window_overlap"),
-    Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),
+    Setting("alignment", FEATURED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
+    Setting("resize", FEATURED, FEATURES, check_image_size, column="resize"),
+    Setting("window_overlap", FEATURED, FEATURES, optional(at_least(1)), neutral=None, column="window_overlap"),
+    Setting("max_window_pixels", (*ON_MACHINE, *ANNOTATE), NOTHING, at_least(1)),
     Setting("compile", ON_MACHINE, NOTHING, check_bool),
     # Samples.
     Setting("sampler", SAMPLED, TRAIN, when=samples_pixels, column="sampler"),
@@ -220,6 +221,12 @@ SETTINGS = (
     Setting("tta", EVALUATE, SCORES),
     Setting("evaluation", COMPARE, INPUT, path=True),
     Setting("baseline", COMPARE, INPUT, path=True),
+    # The page of stage annotate.
+    Setting("host", ANNOTATE, NOTHING, path=True),
+    Setting("port", ANNOTATE, NOTHING, at_least(0)),
+    Setting("open", ANNOTATE, NOTHING, check_bool),
+    Setting("map_memory", ANNOTATE, NOTHING, check_number),
+    Setting("hidden", ANNOTATE, ANNOTATE, at_least(1)),
     # The folder of the runs.
     Setting("dry_run", CLEAN, NOTHING, check_bool),
     Setting("clean", CLEAN, NOTHING, check_needed_group),

@@ -14,7 +14,8 @@ from hypercolumns.data.pairing import (
 )
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError, DataNotFoundError
-from hypercolumns.io.files import base_folder, existing_folder
+from hypercolumns.io.files import base_folder, existing_folder, expand_path
+from hypercolumns.io.images import SUFFIXES
 
 
 def folder(
@@ -92,6 +93,61 @@ def folder(
         splits = {"train": _below(pairs, images, val_folder), "val": _below(of_val, val_folder, images)}
     check_some_masks(splits, masks, mask_name)
     return make_index(name, class_list(classes, palette), splits)
+
+
+def folder_to_label(
+    images: str | Path | None,
+    masks: str | Path | None,
+    classes: Classes | None,
+    palette: Colours | None = None,
+    name: str = "folder",
+    image_name: str = "{id}.*",
+    mask_name: str = "{id}.*",
+    root: str | Path | None = None,
+) -> DatasetIndex:
+    """Index a folder of images whose masks need not exist yet, with all images in the split `train`.
+
+    Args:
+        images: see `folder`.
+        masks: the folder of masks. It is made if it does not exist.
+        classes: see `folder`.
+        palette: see `folder`.
+        name: see `folder`.
+        image_name: see `folder`.
+        mask_name: see `folder`.
+        root: see `folder`.
+
+    Returns:
+        The index.
+
+    Raises:
+        ArgumentError: see `folder`; also if the folder of masks can't be made.
+        HypercolumnsError: if there are no images, or an id is invalid, see `make_index`.
+    """
+    if images is None or masks is None or classes is None:
+        missing = "images" if images is None else "masks" if masks is None else "classes"
+        raise ArgumentError(
+            f"{missing} is not set; give images (a folder), masks (a folder to write masks to) and classes (a file, or "
+            f"a list of names)"
+        )
+    base = base_folder(root)
+    images, masks = existing_folder("images", images, base), base / expand_path("masks", masks)
+    try:
+        masks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"masks={masks} can't be made ({error.strerror}); give another folder") from error
+    check_name_pattern("image_name", image_name)
+    check_name_pattern("mask_name", mask_name)
+    pairs = _pairs(images, masks, image_name, mask_name)
+    if not pairs:
+        raise ArgumentError(f"images={images} has no images ({' '.join(SUFFIXES)}); give another folder")
+    own = [pair.image for pair in pairs.values() if pair.image == pair.mask]
+    if own:
+        raise ArgumentError(
+            f"{own[0]} would be its own mask, as images and masks have the same names in the same folder; give another "
+            f"folder as masks, or say by mask_name how masks are named, such as {{id}}_mask.png"
+        )
+    return make_index(name, class_list(classes, palette), {"train": [*pairs.values()]})
 
 
 def _pairs(images: Path, masks: Path, image_name: str, mask_name: str) -> dict[str, ImageMaskPair]:

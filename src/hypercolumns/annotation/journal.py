@@ -1,0 +1,134 @@
+"""The journal of an image: what happened to its labels, one line an entry, in a file that only grows.
+
+Each line is a checksum and a JSON value. A line that was cut by a kill is dropped. The entries are:
+
+    {"image": [h, w], "classes": [...], "values": [...], "colours": [...]}  the first line: what the numbers mean
+    {"after": [change, ...], "before": [change, ...]}    an edit: the pixels that it changed, and their old labels
+    {"undo": n}, {"redo": n}                             the last edit was undone, or redone; n is 1
+    {"mask": hash or null, "steps": n, "labelled": [...]}  the mask with this hash is about to be written, which holds
+                                                         the first n edits, undos and redos
+    {"written": hash or null}                            this mask is on the disk
+
+A change is {"value": label, "runs": [start, length, ...]}. The hash is that of the bytes of the mask file; null stands
+for no file.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hypercolumns.io.files import atomic_write
+
+Entry = dict[str, Any]
+TAIL = 1 << 16  # bytes at the end of a journal that hold its last line, unless that is an edit
+
+
+class Journal:
+    """An open journal, to which entries are appended. It is not safe to use from several threads at once.
+
+    Args:
+        path: the file.
+        entries: what the file begins with if it is written from the beginning; None: append to the file as it is.
+
+    Attributes:
+        path: the file.
+        bytes: the size of the file.
+    """
+
+    def __init__(self, path: Path, entries: Iterable[Entry] | None = None) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        if entries is not None:
+            self.rewrite(entries)
+        self.bytes = path.stat().st_size
+
+    def rewrite(self, entries: Iterable[Entry]) -> None:
+        """Replace the content of the file, atomically."""
+        self.close()
+        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
+            file.writelines(map(_line, entries))
+        self.bytes = self.path.stat().st_size
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Append entries. When the method returns, a kill of the process can't lose them.
+
+        Raises:
+            OSError: if they can't be written, for example because the disk is full; then none of them is in the file.
+        """
+        lines = b"".join(map(_line, entries))
+        file = self._file = self._file or self.path.open("ab", buffering=0)
+        try:
+            written = file.write(lines)
+            if written != len(lines):  # a full disk takes a part
+                raise OSError(f"{self.path}: only {written} of {len(lines)} bytes could be written")
+        except OSError:
+            file.truncate(self.bytes)
+            raise
+        self.bytes += len(lines)
+
+    def flush(self) -> None:
+        """Wait until the entries are on the disk, so that a power cut can't lose them either."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; the next `append` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_journal(path: Path) -> list[Entry]:
+    """Read the entries of a journal up to the first line that is not whole, and cut the rest of the file.
+
+    Returns:
+        The entries; [] if there is no such file.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    entries, end = [], 0
+    for line in content.splitlines(keepends=True):
+        entry = _parse(line)
+        if entry is None:
+            os.truncate(path, end)
+            break
+        entries.append(entry)
+        end += len(line)
+    return entries
+
+
+def last_entries(path: Path, count: int) -> list[Entry]:
+    """Return the last entries of a journal, at most `count`, without reading the whole file if they are short."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - TAIL, 0))
+            lines = file.read().splitlines(keepends=True)[-count:]
+    except FileNotFoundError:
+        return []
+    entries = [_parse(line) for line in lines]
+    return [entry for entry in entries if entry is not None]
+
+
+def first_entry(path: Path) -> Entry:
+    """Return the first entry of a journal; {} if it is damaged."""
+    with path.open("rb") as file:
+        return _parse(file.readline()) or {}
+
+
+def _line(entry: Entry) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry in a line; None if the line is not whole."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    entry: Entry = json.loads(text)
+    return entry

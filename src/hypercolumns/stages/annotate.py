@@ -1,0 +1,127 @@
+"""Stage annotate: label images in a page of the browser, while a classifier trains on the labels."""
+
+import os
+import shlex
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from omegaconf import DictConfig
+
+from hypercolumns.annotation import PixelTrainer
+from hypercolumns.annotation.image_list import ImageList, ImageToLabel
+from hypercolumns.annotation.label_files import LabelRules
+from hypercolumns.annotation.label_store import LabelStore, locked_folder
+from hypercolumns.annotation.requests import Address
+from hypercolumns.annotation.serving import check_installed, listen, serve
+from hypercolumns.annotation.session import AnnotationSession
+from hypercolumns.data import DatasetIndex
+from hypercolumns.io.files import remove
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs.run import Run
+from hypercolumns.runtime.progress import console
+from hypercolumns.settings import annotation, model
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.compose import command, local_path
+from hypercolumns.settings.data import resize
+from hypercolumns.settings.fingerprint import result_settings, stage_dir
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.machine import origin
+
+MAPS = ".maps-"  # how the folder of maps in the run's folder begins; it lasts as long as the session
+
+
+def annotate(cfg: DictConfig) -> Run:
+    """Serve a page in which the images of a folder are labelled, until Ctrl-C; return the run with the model.
+
+    Masks are written as they are painted. If the command is repeated, it goes on with the masks that are there.
+    """
+    check_settings(cfg)
+    quiet_libraries()
+    check_installed()
+    images = annotation.images_to_label(cfg)
+    masks = annotation.mask_folder(cfg)
+    with locked_folder(masks):
+        files = annotation.label_files(cfg, images)
+        rules, counts = annotation.label_rules(cfg, images, files)
+        extractor = model.extractor(cfg, model.backbone(cfg, decoding=images.decoding), resize(cfg))
+        fingerprint = {
+            "data": rules.scheme.fingerprint() | {"decoding": images.decoding.settings()},
+            "masks": str(masks.resolve()),
+            "cnn": extractor.backbone.fingerprint(),
+            **extractor.settings(),
+            **result_settings(cfg, "annotate"),
+        }
+        with Run.begin(stage_dir(cfg, images, "annotate"), fingerprint, origin(cfg)) as run:
+            for left in run.folder.glob(f"{MAPS}*"):
+                remove(left)
+            with TemporaryDirectory(dir=run.folder, prefix=MAPS) as maps:
+                trainer = PixelTrainer(
+                    extractor,
+                    rules.scheme.classes,
+                    rules.scheme.palette,
+                    hidden=cfg.hidden,
+                    map_memory=int(cfg.map_memory * (1 << 30)),
+                    map_folder=Path(maps),
+                    decoding=images.decoding,
+                    seed=cfg.seed,
+                )
+                pairs = images.splits["train"]
+                listed = [ImageToLabel(pair.id, pair.image, of) for pair, of in zip(pairs, files, strict=True)]
+                session = AnnotationSession(
+                    ImageList(listed, images.decoding),
+                    LabelStore(files, rules, _say),
+                    trainer,
+                    counts,
+                    _saver(run, rules),
+                    _say,
+                )
+                opened, address = listen(cfg.host, cfg.port)
+                serve(session, opened, address, lambda: _announce(cfg, address, len(pairs)))
+            _finish(cfg, run, images, session)
+    return run
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False)
+
+
+def _saver(run: Run, rules: LabelRules) -> Callable[[Segmenter], Path]:
+    """Return a function that writes a model to a run, with the rules by which masks are read."""
+
+    def save(segmenter: Segmenter) -> Path:
+        parts = segmenter.extractor, segmenter.classifier, segmenter.classes, segmenter.palette, segmenter.decoding
+        run.save(Segmenter(*parts, rules.scheme))
+        return run.model
+
+    return save
+
+
+def _announce(cfg: DictConfig, address: Address, count: int) -> None:
+    """Print the URL, and open it in the browser if there is a screen."""
+    console.print(f"annotate: {count} images; the page is at", markup=False)
+    print(address.url, flush=True)  # the console would break the line
+    if not address.is_local:
+        _say(f"warning: host={cfg.host} lets everyone who has this URL change the masks; it is not encrypted")
+    _say("Ctrl-C ends it; masks are saved as you paint")
+    screen = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if cfg.open and screen:
+        webbrowser.open(address.url)
+
+
+def _finish(cfg: DictConfig, run: Run, images: DatasetIndex, session: AnnotationSession) -> None:
+    """Mark the run as finished, and say how to go on."""
+    labelled = session.labelled_images
+    _say(f"{'labelled':>9}  {len(labelled)} of {len(images.splits['train'])} images, in {annotation.mask_folder(cfg)}")
+    if run.model.is_file():
+        run.mark_finished({"stage": cfg.stage, "images": 0, "miou": None, "labelled": len(labelled)})
+        images_of = local_path(cfg.data, "images") if cfg.data.root is None else Path(cfg.data.root) / cfg.data.images
+        predict = ["python", "predict.py", f"model={run.folder}", f"images={images_of}", "out=predicted"]
+        _say(f"{'model':>9}  {run.model}")
+        _say(f"{'predict':>9}  {shlex.join(predict)}")
+    if len(labelled) > 1:
+        _say(f"{'train':>9}  {command('all', 'experiment=frozen', *annotation.training_overrides(cfg, images))}")
+    else:
+        _say(f"{'train':>9}  label at least two images: one to train on, and one to validate on")
