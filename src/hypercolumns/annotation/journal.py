@@ -13,12 +13,13 @@ A change is {"value": label, "runs": [start, length, ...]}. The hash is that of 
 for no file.
 """
 
+import errno
 import json
 import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hypercolumns.io.files import atomic_write
 
@@ -27,7 +28,7 @@ TAIL = 1 << 16  # bytes at the end of a journal that hold its last line, unless 
 
 
 class Journal:
-    """An open journal, to which entries are appended. It is not safe to use from several threads at once.
+    """A journal to which entries are appended. It is not safe to use from several threads at once.
 
     Args:
         path: the file.
@@ -40,45 +41,38 @@ class Journal:
 
     def __init__(self, path: Path, entries: Iterable[Entry] | None = None) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
         if entries is not None:
             self.rewrite(entries)
         self.bytes = path.stat().st_size
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
         """Replace the content of the file, atomically."""
-        self.close()
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:
             file.writelines(map(_line, entries))
         self.bytes = self.path.stat().st_size
 
-    def append(self, entries: Iterable[Entry]) -> None:
-        """Append entries. When the method returns, a kill of the process can't lose them.
+    def append(self, entry: Entry, flush: bool = False) -> None:
+        """Append an entry. When the method returns, a kill of the process can't lose it.
+
+        Args:
+            entry: the entry.
+            flush: whether to wait until all entries are on the disk, so that a power cut can't lose them either.
 
         Raises:
-            OSError: if they can't be written, for example because the disk is full; then none of them is in the file.
+            OSError: if the entry can't be written, for example because the disk is full; then no part of it is there.
         """
-        lines = b"".join(map(_line, entries))
-        file = self._file = self._file or self.path.open("ab", buffering=0)
-        try:
-            written = file.write(lines)
-            if written != len(lines):  # a full disk takes a part
-                raise OSError(f"{self.path}: only {written} of {len(lines)} bytes could be written")
-        except OSError:
-            file.truncate(self.bytes)
-            raise
-        self.bytes += len(lines)
-
-    def flush(self) -> None:
-        """Wait until the entries are on the disk, so that a power cut can't lose them either."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file; the next `append` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        line = _line(entry)
+        with self.path.open("ab", buffering=0) as file:
+            try:
+                written = file.write(line)
+                if written != len(line):
+                    raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(self.path))
+                if flush:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(self.bytes)
+                raise
+        self.bytes += len(line)
 
 
 def read_journal(path: Path) -> list[Entry]:

@@ -39,16 +39,22 @@ class LabelFiles:
         except FileNotFoundError:
             return None
 
-    def written_counts(self, coding: MaskCoding) -> list[int] | None:
-        """Return the number of labelled pixels of each class, if the mask is what this program wrote last.
+    def own_record(self, coding: MaskCoding) -> Entry | None:
+        """Return the journal's record of the mask on the disk, if this program wrote the mask with these classes."""
+        mask = self.mask_hash()
+        record: Entry | None
+        entries = last_entries(self.journal, 2)
+        if len(entries) == 2 and entries[0].get("mask", ...) == entries[1].get("written") == mask:
+            record, first = entries[0], first_entry(self.journal)
+        else:
+            entries = read_journal(self.journal)
+            record, first = _record_of(entries, mask), entries[0] if entries else {}
+        return record if record and record["own"] and MaskCoding.from_json(first) == coding else None
 
-        None says that the mask is another one, lacks edits, or has other classes than `coding`.
-        """
-        match last_entries(self.journal, 2):
-            case [{"mask": mask, "labelled": [*labelled], "own": True}, {"written": written}] if mask == written:
-                known = written == self.mask_hash() and MaskCoding.from_json(first_entry(self.journal)) == coding
-                return labelled if known else None
-        return None
+    def is_behind(self) -> bool:
+        """Whether the mask may lack edits of the journal, because a kill came before they were written."""
+        entries = last_entries(self.journal, 1)
+        return self.journal.is_file() and not (entries and "written" in entries[0])
 
 
 @dataclass(frozen=True)

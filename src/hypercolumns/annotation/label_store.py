@@ -105,10 +105,10 @@ class LabelStore:
                 self._close_some()
 
     def _close_some(self) -> None:
-        """Close images that were not used for the longest time, if they are written and nobody holds them."""
+        """Forget images that were not used for the longest time, if they are written and nobody holds them."""
         spare = [number for number in self._open if not self._users[number] and not self._open[number].dirty]
         for number in spare[: max(len(self._open) - KEPT_OPEN, 0)]:
-            self._open.pop(number).close()
+            del self._open[number]
 
     def _write_all(self) -> None:
         """Write masks, each soon after its first edit that is not written, until the store is closed."""
@@ -143,11 +143,11 @@ class LabelStore:
                     self._dirty.setdefault(number, time.monotonic() + wait)
 
     def close(self) -> None:
-        """Write all masks, and close all journals."""
+        """Write all masks."""
         with self._changed:
             self._ending = True
             self._changed.notify()
         self._writer.join()
         for labels in self._open.values():
             with suppress(HypercolumnsError, OSError):  # the writer has said it; the edits are in the journal
-                labels.close()
+                labels.write()

@@ -65,7 +65,7 @@ class Address:
         Raises:
             RefusedError: if the Host, the Origin or the token is not that of this server.
         """
-        host = _single(scope, b"host")
+        host = _single(scope, b"host") or ""
         if not self._is_own(host):
             raise RefusedError(
                 421,

@@ -4,9 +4,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hypercolumns.annotation.live_state import LiveState
+from hypercolumns.annotation.polls import Shown
 from hypercolumns.annotation.requests import (
     Address,
     Receive,
@@ -19,7 +20,6 @@ from hypercolumns.annotation.requests import (
 )
 from hypercolumns.annotation.screen import Lines
 from hypercolumns.annotation.session import AnnotationSession
-from hypercolumns.annotation.worker import Shown
 from hypercolumns.errors import HypercolumnsError
 
 POLL_SECONDS = 20.0
@@ -55,6 +55,7 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+Answer = TypeVar("Answer", bound=Callable[..., Awaitable["Response"]])
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
 
 
@@ -160,7 +161,8 @@ class AnnotationServer:
         return _json(await asyncio.to_thread(self._session.edit, number, [body]))
 
     async def _save(self, scope: Scope, receive: Receive) -> Response:
-        return _json({"path": str(await asyncio.wrap_future(self._session.save()))})
+        path = await asyncio.wrap_future(self._session.save())
+        return _json({"path": str(path)})
 
     async def _pixels(self, number: int, scope: Scope, receive: Receive) -> Response:
         content, content_type = await asyncio.to_thread(self._session.picture, number)
@@ -169,7 +171,7 @@ class AnnotationServer:
     async def _labels(self, number: int, scope: Scope, receive: Receive) -> Response:
         labels, state = await asyncio.to_thread(self._session.all_labels, number)
         height, width = labels.shape
-        headers = {"x-size": f"{height},{width}", "x-undo": str(state["undo"]), "x-redo": str(state["redo"])}
+        headers = {"x-size": f"{height},{width}", "x-undo": str(state.undo), "x-redo": str(state.redo)}
         return Response(labels.tobytes(), headers=headers)
 
     async def _edits(self, number: int, scope: Scope, receive: Receive) -> Response:
@@ -219,7 +221,7 @@ def _page_files() -> dict[str, Response]:
     }
 
 
-def _of_method(handlers: Mapping[str, Any], method: str) -> Any:
+def _of_method(handlers: Mapping[str, Answer], method: str) -> Answer:
     if method not in handlers:
         raise RefusedError(405, f"this takes {' or '.join(handlers)} only")
     return handlers[method]

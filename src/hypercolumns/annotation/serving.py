@@ -65,7 +65,7 @@ def serve(session: AnnotationSession, opened: socket.socket, address: Address, r
 
     app = AnnotationServer(session, address)
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type] # it is an ASGI 3 application
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,8 +1,9 @@
 """A session: images, their labels, and the worker that trains on the labels. All numbers come from outside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from hypercolumns.annotation.image_list import ImageList
 from hypercolumns.annotation.label_store import LabelStore
 from hypercolumns.annotation.pixel_runs import Change
 from hypercolumns.annotation.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.polls import Shown
 from hypercolumns.annotation.screen import choose_screen
-from hypercolumns.annotation.worker import Shown, TrainingWorker
-from hypercolumns.errors import ArgumentError
+from hypercolumns.annotation.stored_labels import LabelState
+from hypercolumns.annotation.worker import TrainingWorker
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.labels import IGNORE_INDEX, Colour, colour_table
 from hypercolumns.models.segmenter import Segmenter
 
@@ -30,7 +33,8 @@ class AnnotationSession:
         images: the images.
         store: their labels.
         trainer: the trainer; nothing else may use it.
-        counts: the number of labelled pixels of each class in each image, as far as known; None: not readable.
+        counts: the number of labelled pixels of each class in each image.
+        problems: why images can't be labelled, by their numbers.
         save: writes a model, and returns the path of its file.
         say: called with a line for the user.
 
@@ -43,22 +47,42 @@ class AnnotationSession:
         images: ImageList,
         store: LabelStore,
         trainer: PixelTrainer,
-        counts: Sequence[Sequence[int] | None],
+        counts: Sequence[Sequence[int]],
+        problems: Mapping[int, str],
         save: Callable[[Segmenter], Path],
         say: Callable[[str], None],
     ) -> None:
-        self._images, self._store = images, store
+        self._images, self._store, self._say = images, store, say
         self._classes = trainer.classes
         self._colours: Sequence[Colour] = colour_table(trainer.palette or ()).tolist()
-        self._counts = [list(of_image) if of_image else [0] * len(trainer.classes) for of_image in counts]
-        self._problems = {number: UNREADABLE for number, of_image in enumerate(counts) if of_image is None}
+        self._counts, self._problems = [*map(list, counts)], dict(problems)
+        self._editing = Lock()  # the worker must learn of edits in their order
         self.changed: Callable[[], None] = lambda: None
         usable = [number for number in range(len(counts)) if number not in self._problems]
-        labelled = [number for number in usable if sum(self._counts[number])]
-        self._worker = TrainingWorker(trainer, self, labelled, usable, save, lambda: self.changed(), say)
+        for number in usable:
+            if images.images[number].labels.is_behind():
+                self._catch_up(number)
+        self._worker = TrainingWorker(
+            trainer, self, self.labelled_images, usable, save, lambda: self.changed(), self._refuse
+        )
+
+    def _catch_up(self, number: int) -> None:
+        """Make the edits again that a kill kept from a mask."""
+        try:
+            with self._store.opened(number, self._images.size(number)) as labels:
+                self._counts[number] = labels.state().labelled
+        except HypercolumnsError as error:
+            self._refuse(number, str(error))
+
+    def _refuse(self, number: int, reason: str) -> None:
+        """Say that an image can't be labelled."""
+        self._problems[number] = reason
+        self._say(f"warning: {reason}")
 
     def start(self) -> None:
         """Start to train and to predict."""
+        for reason in self._problems.values():
+            self._say(f"warning: {reason}")
         self._worker.start()
 
     def stop(self) -> None:
@@ -74,7 +98,7 @@ class AnnotationSession:
     @property
     def labelled_images(self) -> list[int]:
         """The numbers of the images that have labels."""
-        return [number for number, counts in enumerate(self._counts) if sum(counts)]
+        return [number for number, counts in enumerate(self._counts) if sum(counts) and number not in self._problems]
 
     # What the worker asks for.
 
@@ -110,7 +134,7 @@ class AnnotationSession:
             "images": self._progress(),
             "model": self._worker.state,
             "saved": None if saved is None else str(saved),
-            "problem": self._store.failed,
+            "problem": self._store.failed or self._worker.failed,
         }
 
     def _progress(self) -> list[dict[str, Any]]:
@@ -130,7 +154,7 @@ class AnnotationSession:
         self._check(number)
         return self._images.for_browser(number)
 
-    def all_labels(self, number: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def all_labels(self, number: int) -> tuple[NDArray[np.uint8], LabelState]:
         """Return the labels of an image, and how many edits can be undone and redone."""
         self._check(number)
         with self._store.opened(number, self._images.size(number)) as labels:
@@ -146,19 +170,19 @@ class AnnotationSession:
         if not isinstance(given, list) or not 1 <= len(given) <= MAX_EDITS:
             raise ArgumentError(f"edits must be a list of 1 to {MAX_EDITS} edits")
         edits = [[parse_change(edit, size[0] * size[1], len(self._classes))] for edit in given]
-        with self._store.opened(number, size) as labels:
+        with self._editing, self._store.opened(number, size) as labels:
             changes = labels.edit(edits)
             return self._done(number, changes, labels.state())
 
     def undo(self, number: int) -> dict[str, Any]:
         """Undo the last edit of an image; return the changes and the state of the labels."""
-        with self._store.opened(number, self._size(number)) as labels:
+        with self._editing, self._store.opened(number, self._size(number)) as labels:
             changes = labels.undo()
             return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
 
     def redo(self, number: int) -> dict[str, Any]:
         """Make the edit again that was undone last; return the changes and the state of the labels."""
-        with self._store.opened(number, self._size(number)) as labels:
+        with self._editing, self._store.opened(number, self._size(number)) as labels:
             changes = labels.redo()
             return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
 
@@ -188,7 +212,7 @@ class AnnotationSession:
         size = self._size(number)
         label = predicted if value is None else value
         checked = parse_change({"value": label, "runs": []}, size[0] * size[1], len(self._classes))
-        with self._store.opened(number, size) as labels:
+        with self._editing, self._store.opened(number, size) as labels:
             changes = labels.edit([[Change(checked.value, runs)]])
             return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
 
@@ -222,21 +246,20 @@ class AnnotationSession:
     def _check(self, number: int) -> None:
         if not 0 <= number < len(self._counts):
             raise ArgumentError(f"image {number} does not exist; the images are 0 to {len(self._counts) - 1}")
+        if number in self._problems:
+            raise HypercolumnsError(self._problems[number])
 
     def _size(self, number: int) -> tuple[int, int]:
         self._check(number)
         height, width = self._images.size(number)
         return height, width
 
-    def _done(self, number: int, changes: Sequence[Change], state: dict[str, Any]) -> dict[str, Any]:
+    def _done(self, number: int, changes: Sequence[Change], state: LabelState) -> dict[str, Any]:
         if changes:
             self._worker.change(number, changes, self._size(number)[1])
-            self._counts[number] = state["labelled"]
+            self._counts[number] = state.labelled
             self.changed()
-        return state
-
-
-UNREADABLE = "the mask of this image can't be read; the terminal says why"
+        return state._asdict()
 
 
 def _as_json(changes: Sequence[Change]) -> list[dict[str, object]]:

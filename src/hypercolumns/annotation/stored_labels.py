@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,20 @@ COMPACT_STEPS = 2 * MAX_STEPS  # steps in a journal, above which it is written a
 COMPACT_BYTES = 64 << 20  # size of a journal, above which it is written again
 
 
+class LabelState(NamedTuple):
+    """What a page knows of the labels of an image beside the labels.
+
+    Attributes:
+        undo: the number of edits that can be undone.
+        redo: the number of edits that can be made again.
+        labelled: the number of labelled pixels of each class.
+    """
+
+    undo: int
+    redo: int
+    labelled: list[int]
+
+
 class StoredLabels:
     """The labels of one image. When a method that edits them returns, a kill can't lose the edit.
 
@@ -32,6 +47,7 @@ class StoredLabels:
 
     Attributes:
         files: the files.
+        journal: the journal; None before the first edit of an image without one.
 
     Raises:
         HypercolumnsError: if there is a mask that can't be used, or that has another size than the image.
@@ -43,7 +59,7 @@ class StoredLabels:
         self._lock, self._writing = Lock(), Lock()
         self._opened = open_labels(files, rules, size, say)
         self._history = self._opened.history
-        self._journal = None if self._opened.steps is None else Journal(files.journal)
+        self.journal = None if self._opened.steps is None else Journal(files.journal)
         self._steps, self._written_steps = self._opened.steps or 0, self._opened.mask_steps
         self._mask, self._own = self._opened.mask, self._opened.own
 
@@ -92,11 +108,11 @@ class StoredLabels:
                 self._record({"redo": 1})
             return self._history.redo()
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> LabelState:
         """Return how many edits can be undone and redone, and the number of labelled pixels of each class."""
         with self._lock:
             history = self._history
-            return {"undo": history.undo_steps, "redo": history.redo_steps, "labelled": history.counts.tolist()}
+            return LabelState(history.undo_steps, history.redo_steps, history.counts.tolist())
 
     def snapshot(self) -> NDArray[np.uint8]:
         """Return a copy of the labels (H, W) as they are now."""
@@ -116,20 +132,20 @@ class StoredLabels:
 
     def _write(self) -> None:
         with self._lock:
-            assert self._journal is not None  # the first edit made it
-            journal, steps = self._journal, self._steps
+            assert self.journal is not None  # the first edit made it
+            journal, steps = self.journal, self._steps
             labels, counts = self._history.labels.copy(), self._history.counts.tolist()
         content = self._coding.encode(labels, self.files.mask)
         mask = hashlib.sha256(content).hexdigest()
         self._keep_other()
         with self._lock:
-            journal.append([{"mask": mask, "steps": steps, "labelled": counts, "own": True}])
-            journal.flush()  # before the mask is written, so that a power cut leaves no mask that the journal misses
+            # on the disk before the mask, so that a power cut leaves no mask that the journal does not know
+            journal.append({"mask": mask, "steps": steps, "labelled": counts, "own": True}, flush=True)
         with atomic_write(self.files.mask) as temporary:
             temporary.write_bytes(content)
         with self._lock:
             self._written_steps, self._mask, self._own = steps, mask, True
-            journal.append([{"written": mask}])
+            journal.append({"written": mask})
             if not self.dirty and (steps > COMPACT_STEPS or journal.bytes > COMPACT_BYTES):
                 self._compact(journal, mask)
 
@@ -152,14 +168,7 @@ class StoredLabels:
 
     def _record(self, entry: Entry) -> None:
         """Write a step to the journal; the first step begins it."""
-        if self._journal is None:
-            self._journal = Journal(self.files.journal, first_entries(self._opened, self._coding))
-        self._journal.append([entry])
+        if self.journal is None:
+            self.journal = Journal(self.files.journal, first_entries(self._opened, self._coding))
+        self.journal.append(entry)
         self._steps += 1
-
-    def close(self) -> None:
-        """Write the mask, if it lacks edits, and close the journal."""
-        self.write()
-        with self._lock:
-            if self._journal is not None:
-                self._journal.close()

@@ -4,62 +4,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from hypercolumns.annotation.pixel_runs import Change, Runs, to_indices
+from hypercolumns.annotation.image_feed import ImageFeed, Images
+from hypercolumns.annotation.pixel_runs import Change, Runs
 from hypercolumns.annotation.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.polls import Poll, Polls, Shown
 from hypercolumns.annotation.regions import region_around
-from hypercolumns.annotation.screen import Lines, Screen
+from hypercolumns.annotation.screen import Screen
 from hypercolumns.annotation.suggestion_queue import SuggestionQueue, describe_region
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.annotation.whole_prediction import WholePrediction
+from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.models.segmenter import Segmenter
 
 BURST = 0.06  # seconds of training before new labels are looked for
 FIRST_SHOWN, LAST_SHOWN = 0.1, 2.0  # seconds from one prediction to the next while the model trains; they double
 SAVE_AFTER = 60.0  # seconds from one saving of the model to the next
-BAND = 1 << 20  # pixels that are predicted before new labels are looked for
-
-
-class Images(Protocol):
-    """What the worker needs to know about the images."""
-
-    def pixels(self, number: int) -> Tensor:
-        """Return an image (3, H, W) as the model sees it."""
-
-    def labels(self, number: int) -> NDArray[np.uint8]:
-        """Return the labels (H, W) of an image as they are now."""
-
-
-class Shown(NamedTuple):
-    """The prediction on a screen.
-
-    Attributes:
-        screen: the screen.
-        version: the version of the model.
-        labels: (h, w) uint8.
-        margins: (h, w) uint8, 255 for sure.
-    """
-
-    screen: Screen
-    version: int
-    labels: NDArray[np.uint8]
-    margins: NDArray[np.uint8]
-
-
-@dataclass
-class _Poll:
-    screen: Screen
-    after: int
-    future: "Future[Shown]" = field(default_factory=Future)
+QUIET = 1.5  # seconds after the last label, from which on the maps of other images are computed
+IDLE_WAIT = 0.5  # seconds
 
 
 class TrainingWorker:
@@ -74,7 +39,12 @@ class TrainingWorker:
         candidates: the numbers of the images to suggest.
         save: writes a model, and returns the path of its file.
         changed: called, from the thread, when the model or the order of the images has changed.
-        say: called with a line for the user.
+        refuse: called with the number of an image that can't be used, and with the reason.
+
+    Attributes:
+        state: how far the training has come, as the page gets it.
+        saved: the file of the model that was saved last; None if none was.
+        failed: why the thread ended early; None if it did not.
     """
 
     def __init__(
@@ -85,31 +55,28 @@ class TrainingWorker:
         candidates: Iterable[int],
         save: Callable[[Segmenter], Path],
         changed: Callable[[], None],
-        say: Callable[[str], None],
+        refuse: Callable[[int, str], None],
     ) -> None:
-        self._trainer, self._images, self._write = trainer, images, save
-        self._changed, self._say = changed, say
+        self._trainer, self._write, self._changed = trainer, save, changed
         self._wake = Condition()
         self._ending = False
         # shared with other threads
         self._changes: deque[tuple[int, list[Change], int]] = deque()
         self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._polls: list[_Poll] = []
+        self._polls = Polls()
         self._margins: dict[int, float] = {}
         self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
         self.saved: Path | None = None
+        self.failed: str | None = None
         # of the thread alone
-        self._unread = deque(labelled)
-        self._read: set[int] = set()
-        self._prepared: dict[int, tuple[int, int]] = {}
-        self._broken: set[int] = set()
+        self._feed = ImageFeed(trainer, images, labelled, refuse)
         self._version = 0
         self._steps_in_burst = 4
-        self._shown_at, self._shown_after = 0.0, 0.0
+        self._shown_at, self._shown_after, self._changed_at = 0.0, 0.0, 0.0
         self._converged, self._alternate = True, False
         self._saved_version, self._saved_at = 0, time.monotonic()
         self._queue = SuggestionQueue(candidates)
-        self._whole: _Whole | None = None
+        self._whole: WholePrediction | None = None
         self._visible: int | None = None
         self._thread = Thread(target=self._run, name="trainer", daemon=True)
 
@@ -135,9 +102,9 @@ class TrainingWorker:
 
     def show(self, screen: Screen, after: int) -> "Future[Shown]":
         """Return the prediction on a screen as soon as there is one of a version above `after`."""
-        poll = _Poll(screen, after)
+        poll = Poll(screen, after)
+        self._polls.add(poll)
         with self._wake:
-            self._polls.append(poll)
             self._wake.notify()
         return poll.future
 
@@ -169,14 +136,16 @@ class TrainingWorker:
     # Called by the thread.
 
     def _run(self) -> None:
-        while not self._ending:
-            try:
+        try:
+            while not self._ending:
                 if not self._step():
                     with self._wake:
                         if not (self._changes or self._tasks or self._ending or self._due()):
-                            self._wake.wait(1.0)
-            except HypercolumnsError as error:
-                self._say(f"warning: {error}")
+                            self._wake.wait(IDLE_WAIT)
+        except BaseException as error:
+            self.failed = f"training has stopped ({summarize_error(error)}); labels are saved; start the command again"
+            self._changed()
+            raise
 
     def _step(self) -> bool:
         """Do what is most urgent; return whether there was anything."""
@@ -186,9 +155,12 @@ class TrainingWorker:
             self._run_task()
         elif due := self._due():
             self._answer(due)
-        elif self._unread and (self._converged or self._alternate):
+        elif self._version != self._saved_version and time.monotonic() - self._saved_at > SAVE_AFTER:
+            self._save_if_changed()
+        elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
-            self._read_labels(self._unread.popleft())
+            self._feed.read_next()
+            self._labels_changed()
         elif not self._converged:
             self._alternate = True
             self._train()
@@ -198,65 +170,34 @@ class TrainingWorker:
 
     def _idle_step(self) -> bool:
         """Do what nobody waits for; return whether there was anything."""
-        if self._saved_version != self._version and time.monotonic() - self._saved_at > SAVE_AFTER:
-            self._save_if_changed()
-        elif not self._version:
+        if not self._version:
             return False
-        elif self._whole_is_old():
-            self._predict_band()
+        if self._visible in self._feed.sizes and not (whole := self._whole_of(self._visible)).complete:
+            whole.add_rows(self._trainer)
         elif self._queue.wants_region(self._version):
             self._suggest()
-        elif (number := self._queue.next_margin(self._version)) is not None:
+        elif (number := self._next_to_measure()) is not None:
             self._measure(number)
         else:
             return False
         return True
 
+    def _next_to_measure(self) -> int | None:
+        """Return the image to measure next; none whose maps take time, while someone paints."""
+        number = self._queue.next_margin(self._version)
+        quiet = time.monotonic() - self._changed_at > QUIET
+        return number if number in self._feed.sizes or quiet else None
+
     def _learn(self) -> None:
         with self._wake:
             number, changes, width = self._changes.popleft()
-        if number not in self._read:
-            self._read_labels(number)
-        else:
-            self._label(number, changes, width)
-        self._labels_changed()
-
-    def _label(self, number: int, changes: Iterable[Change], width: int) -> None:
-        if self._prepare(number):
-            for value, runs in changes:
-                indices = torch.from_numpy(to_indices(runs))
-                self._trainer.label(str(number), indices // width, indices % width, value)
-
-    def _read_labels(self, number: int) -> None:
-        """Read all labels of an image, unless they are known."""
-        if number in self._read:
-            return
-        self._read.add(number)
-        if number in self._unread:
-            self._unread.remove(number)
-        labels = torch.from_numpy(self._images.labels(number))
-        if self._prepare(number):
-            for value in labels.unique().tolist():
-                if value != IGNORE_INDEX:
-                    self._trainer.label(str(number), *(labels == value).nonzero(as_tuple=True), value)
+        self._feed.label(number, changes, width)
         self._labels_changed()
 
     def _labels_changed(self) -> None:
         self._converged, self._shown_after = False, 0.0
+        self._changed_at = time.monotonic()
         self._whole = None
-
-    def _prepare(self, number: int) -> bool:
-        """Compute the maps of an image; return whether it can be used."""
-        if number not in self._prepared and number not in self._broken:
-            try:
-                pixels = self._images.pixels(number)
-                self._trainer.prepare(str(number), pixels)
-                self._prepared[number] = (pixels.shape[1], pixels.shape[2])
-            except HypercolumnsError as error:
-                self._broken.add(number)
-                self._queue.leave_out(number)
-                self._say(f"warning: {error}")
-        return number in self._prepared
 
     def _train(self) -> None:
         began = time.monotonic()
@@ -276,33 +217,20 @@ class TrainingWorker:
         self.state = {"steps": steps, "loss": loss if loss == loss else None, "trained": self._converged}
         self._changed()
 
-    def _due(self) -> list[_Poll]:
-        """Return the polls that can be answered, and forget those that nobody waits for any more."""
-        with self._wake:
-            self._polls = [poll for poll in self._polls if not poll.future.cancelled()]
-            return [
-                poll
-                for poll in self._polls
-                if self._version > poll.after
-                and (self._version or poll.screen.image not in self._prepared)
-                and poll.screen.image not in self._broken
-            ]
+    def _due(self) -> list[Poll]:
+        return self._polls.due(self._version, self._feed.sizes.__contains__)
 
-    def _answer(self, due: list[_Poll]) -> None:
+    def _answer(self, due: list[Poll]) -> None:
         """Predict the screen that was asked for last, and answer all polls of this screen."""
         screen = due[-1].screen
         self._visible = screen.image
-        if not self._prepare(screen.image) or not self._version:
-            return
-        view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
-        margins = (view.margins * 255).round().byte().numpy()
-        shown = Shown(screen, self._version, view.labels.numpy(), margins)
-        answered = [poll for poll in due if poll.screen == screen]
-        with self._wake:
-            self._polls = [poll for poll in self._polls if poll not in answered]
-        for poll in answered:
-            if poll.future.set_running_or_notify_cancel():
-                poll.future.set_result(shown)
+        polls = [poll for poll in due if poll.screen == screen]
+        if not self._feed.prepare(screen.image):
+            self._polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
+        elif self._version:
+            view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
+            margins = (view.margins * 255).round().byte().numpy()
+            self._polls.answer(polls, Shown(screen, self._version, view.labels.numpy(), margins))
 
     def _run_task(self) -> None:
         with self._wake:
@@ -314,41 +242,27 @@ class TrainingWorker:
                 future.set_exception(error)
 
     def _fill(self, number: int, row: int, column: int) -> tuple[int, Runs]:
-        if not self._version or not self._prepare(number):
+        if not self._version or not self._feed.prepare(number):
             raise ArgumentError("there is no prediction of this image yet; label some pixels first")
-        self._visible = number
-        while self._whole_is_old():
-            self._predict_band()
-        assert self._whole is not None
-        labels = self._whole.labels
-        if labels[row, column] == IGNORE_INDEX:
+        whole = self._whole_of(number)
+        while not whole.complete:
+            whole.add_rows(self._trainer)
+        value = int(whole.labels[row, column])
+        if value == IGNORE_INDEX:
             raise ArgumentError("there is no prediction, because no pixel is labelled; label some pixels first")
-        return int(labels[row, column]), region_around(labels, row, column)
+        return value, region_around(whole.labels, row, column)
 
-    def _whole_is_old(self) -> bool:
-        """Whether the prediction of all pixels of the visible image is missing or not of this version."""
-        if self._visible is None or self._visible not in self._prepared:
-            return False
-        whole = self._whole
-        return whole is None or (whole.image, whole.version) != (self._visible, self._version) or not whole.complete
-
-    def _predict_band(self) -> None:
-        """Predict some more rows of the visible image."""
-        assert self._visible is not None
-        if self._whole is None or (self._whole.image, self._whole.version) != (self._visible, self._version):
-            size = self._prepared[self._visible]
-            self._whole = _Whole(self._visible, self._version, np.empty(size, np.uint8))
-        whole = self._whole
-        height, width = whole.labels.shape
-        stop = min(whole.rows + max(BAND // width, 1), height)
-        rows, columns = Lines(whole.rows, 1, stop - whole.rows), Lines(0, 1, width)
-        view = self._trainer.view(str(whole.image), rows.as_tensor(), columns.as_tensor())
-        whole.labels[whole.rows : stop] = view.labels.numpy()
-        whole.rows = stop
+    def _whole_of(self, number: int) -> WholePrediction:
+        """Return the prediction of all pixels of an image by this version, which may not be complete."""
+        if self._whole is None or not self._whole.is_of(number, self._version):
+            self._whole = WholePrediction(number, self._version, self._feed.sizes[number])
+        return self._whole
 
     def _measure(self, number: int) -> None:
         """Measure how sure the model is of an image."""
-        if self._prepare(number):
+        if not self._feed.prepare(number):
+            self._queue.leave_out(number)
+        else:
             margin = self._trainer.mean_margin(str(number))
             self._queue.set_margin(number, margin, self._version)
             with self._wake:
@@ -363,7 +277,7 @@ class TrainingWorker:
         suggestion = None
         for number in self._queue.most_useful():
             if (region := self._trainer.suggest_region(str(number))) is not None:
-                suggestion = describe_region(number, region, self._prepared[number][1])
+                suggestion = describe_region(number, region, self._feed.sizes[number][1])
                 break
         self._queue.set_region(self._version, suggestion)
         self._changed()
@@ -380,17 +294,3 @@ class TrainingWorker:
         if self._saved_version != self._version:
             self._saved_at = time.monotonic()
             self._save()
-
-
-@dataclass
-class _Whole:
-    """The prediction of all pixels of an image, of which the first rows are there."""
-
-    image: int
-    version: int
-    labels: NDArray[np.uint8]
-    rows: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return self.rows == len(self.labels)

@@ -1,5 +1,6 @@
 """Read from a config which images stage annotate labels, and how it reads and writes their masks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import FULL_RANGE, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import part, plain
 from hypercolumns.settings.data import Subset, checks_dir
@@ -64,13 +67,11 @@ def mask_folder(cfg: DictConfig) -> Path:
 def label_files(cfg: DictConfig, images: DatasetIndex) -> list[LabelFiles]:
     """Return the files of the labels of each image."""
     masks = mask_folder(cfg)
-    return [LabelFiles(pair.mask, journal_path(masks, pair.mask)) for pair in _pairs(images)]
+    return [LabelFiles(mask, journal_path(masks, mask)) for _, mask in _pairs(images)]
 
 
-def label_rules(
-    cfg: DictConfig, images: DatasetIndex, files: list[LabelFiles]
-) -> tuple[LabelRules, list[list[int] | None]]:
-    """Decide how masks are read and written, and count the labels of each image.
+def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFiles]) -> LabelRules:
+    """Decide how masks are read and written.
 
     Masks that other programs wrote are read, and must be clear, as in all stages.
 
@@ -80,7 +81,7 @@ def label_rules(
         files: the files of their labels.
 
     Returns:
-        The rules, and the number of labelled pixels of each class in each image; None for a mask that can't be read.
+        The rules.
 
     Raises:
         HypercolumnsError: if the masks do not fit the classes, or if what they mean is not certain.
@@ -88,20 +89,44 @@ def label_rules(
     said = label_settings(cfg)
     with setting_prefix("data."):
         coding = MaskCoding.of(images.class_list.scheme(said.void, said.map))
-        counts = [of_image.written_counts(coding) for of_image in files]
-        pairs = _pairs(images)
-        others = [pair for pair, known in zip(pairs, counts, strict=True) if known is None and pair.mask.is_file()]
-        survey = survey_masks(replace(images, splits={"train": tuple(others)}), checks_dir(cfg, images))
+        of_others = tuple(
+            pair
+            for (pair, _), of_image in zip(_pairs(images), files, strict=True)
+            if of_image.mask.is_file() and of_image.own_record(coding) is None
+        )
+        survey = survey_masks(replace(images, splits={"train": of_others}), checks_dir(cfg, images))
         scheme, notes = label_scheme(images, survey, replace(said, missing_classes="allow"))
     for note in notes:
         console.print(f"data {images.name}: {note}", markup=False)
-    for number, pair in enumerate(pairs):
-        if counts[number] is None and pair.mask in survey:
-            pixels = class_pixels(survey[pair.mask], scheme)
-            counts[number] = [pixels[index] for index in range(len(scheme.classes))]
-        elif counts[number] is None and not pair.mask.is_file():
-            counts[number] = [0] * len(scheme.classes)
-    return LabelRules(scheme, coding), counts
+    return LabelRules(scheme, coding)
+
+
+def count_labels(files: Sequence[LabelFiles], rules: LabelRules) -> tuple[list[list[int]], dict[int, str]]:
+    """Count the labels in the masks of images.
+
+    Args:
+        files: the files of each image's labels.
+        rules: how masks are read.
+
+    Returns:
+        The number of labelled pixels of each class in each image, and why masks can't be used, by the numbers of their
+        images.
+    """
+    counts, problems = [], {}
+    for number, of_image in enumerate(files):
+        labelled = [0] * len(rules.scheme.classes)
+        if of_image.mask.is_file():
+            record = of_image.own_record(rules.coding)
+            try:
+                labelled = record["labelled"] if record else _count(of_image.mask, rules.scheme)
+            except HypercolumnsError as error:
+                problems[number] = str(error)
+        counts.append(labelled)
+    return counts, problems
+
+
+def _count(mask: Path, scheme: LabelScheme) -> list[int]:
+    return read_mask(mask, scheme).flatten().bincount(minlength=IGNORE_INDEX + 1)[: len(scheme.classes)].tolist()
 
 
 def label_settings(cfg: DictConfig) -> LabelSettings:
@@ -113,7 +138,7 @@ def label_settings(cfg: DictConfig) -> LabelSettings:
 def training_overrides(cfg: DictConfig, images: DatasetIndex) -> list[str]:
     """Return the settings that a training on the masks needs beside those of this command."""
     said, needed = label_settings(cfg), []
-    labelled = tuple(pair for pair in _pairs(images) if pair.mask.is_file())
+    labelled = tuple(pair for pair, mask in _pairs(images) if mask.is_file())
     if len(labelled) < len(_pairs(images)) and cfg.data.unlabelled != "skip":
         needed.append("data.unlabelled=skip")
     images = replace(images, splits={"train": labelled})
@@ -130,5 +155,6 @@ def training_overrides(cfg: DictConfig, images: DatasetIndex) -> list[str]:
     return needed
 
 
-def _pairs(images: DatasetIndex) -> "tuple[ImageMaskPair, ...]":
-    return images.splits["train"]
+def _pairs(images: DatasetIndex) -> list[tuple[ImageMaskPair, Path]]:
+    """Return each image with the path of its mask file, which is the only kind of mask in a folder."""
+    return [(pair, pair.mask) for pair in images.splits["train"] if isinstance(pair.mask, Path)]

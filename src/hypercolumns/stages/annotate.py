@@ -45,7 +45,7 @@ def annotate(cfg: DictConfig) -> Run:
     masks = annotation.mask_folder(cfg)
     with locked_folder(masks):
         files = annotation.label_files(cfg, images)
-        rules, counts = annotation.label_rules(cfg, images, files)
+        rules = annotation.label_rules(cfg, images, files)
         extractor = model.extractor(cfg, model.backbone(cfg, decoding=images.decoding), resize(cfg))
         fingerprint = {
             "data": rules.scheme.fingerprint() | {"decoding": images.decoding.settings()},
@@ -74,7 +74,7 @@ def annotate(cfg: DictConfig) -> Run:
                     ImageList(listed, images.decoding),
                     LabelStore(files, rules, _say),
                     trainer,
-                    counts,
+                    *annotation.count_labels(files, rules),
                     _saver(run, rules),
                     _say,
                 )
