@@ -67,7 +67,8 @@ def test_mask_holds_the_labels_and_void_elsewhere(files):
     expected = np.full(96, 255)
     expected[[3, 4, 20]] = 2
     assert on_disk(files).ravel().tolist() == expected.tolist()
-    assert Image.open(files.mask).mode == "P"
+    with Image.open(files.mask) as image:
+        assert image.mode == "P"
     assert labels.state() == (1, 0, [0, 0, 3])
 
 

@@ -161,6 +161,7 @@ class AnnotationServer:
         return _json(await asyncio.to_thread(self._session.edit, number, [body]))
 
     async def _save(self, scope: Scope, receive: Receive) -> Response:
+        _check_keys(await read_json(scope, receive), set())
         path = await asyncio.wrap_future(self._session.save())
         return _json({"path": str(path)})
 
@@ -180,9 +181,11 @@ class AnnotationServer:
         return _json(await asyncio.to_thread(self._session.edit, number, body["edits"]))
 
     async def _undo(self, number: int, scope: Scope, receive: Receive) -> Response:
+        _check_keys(await read_json(scope, receive), set())
         return _json(await asyncio.to_thread(self._session.undo, number))
 
     async def _redo(self, number: int, scope: Scope, receive: Receive) -> Response:
+        _check_keys(await read_json(scope, receive), set())
         return _json(await asyncio.to_thread(self._session.redo, number))
 
     async def _fill(self, number: int, scope: Scope, receive: Receive) -> Response:
@@ -229,7 +232,7 @@ def _of_method(handlers: Mapping[str, Answer], method: str) -> Answer:
 
 def _check_keys(body: Mapping[str, Any], keys: set[str]) -> None:
     if set(body) != keys:
-        raise RefusedError(400, f"the body must have {', '.join(sorted(keys))}, and nothing else")
+        raise RefusedError(400, f"the body must have {', '.join(sorted(keys)) or 'no entry'}, and nothing else")
 
 
 def _lines(lines: Lines) -> str:

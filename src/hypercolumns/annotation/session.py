@@ -233,11 +233,8 @@ class AnnotationSession:
         return self._worker.show(screen, after)
 
     def suggestion(self) -> dict[str, Any]:
-        """Return the region in which a label would teach most."""
-        if (suggestion := self._worker.suggestion) is not None:
-            return suggestion
-        reason = "the images are being compared" if self._worker.state["steps"] else "no pixel is labelled yet"
-        return {"image": None, "reason": reason}
+        """Return the region in which a label would teach most, or why there is none."""
+        return self._worker.suggestion
 
     def save(self) -> "Future[Path]":
         """Save the model, and return its path."""

@@ -18,7 +18,7 @@ class SuggestionQueue:
         candidates: the numbers of the images to compare; of many, some that are evenly spaced are compared.
 
     Attributes:
-        suggestion: the region, as the page gets it; None if there is none yet.
+        suggestion: the region, as the page gets it, or why there is none.
     """
 
     def __init__(self, candidates: Iterable[int]) -> None:
@@ -27,7 +27,7 @@ class SuggestionQueue:
         self._margins: dict[int, float] = {}
         self._versions = dict.fromkeys(numbers[::step], 0)
         self._region_version = self._measured = self._untold = 0
-        self.suggestion: dict[str, Any] | None = None
+        self.suggestion: dict[str, Any] = {"image": None, "reason": "label some pixels first"}
 
     def leave_out(self, number: int) -> None:
         """Suggest an image no more."""
@@ -65,8 +65,8 @@ class SuggestionQueue:
         """Return some images that the model is least sure of, the least sure one first."""
         return sorted(self._margins, key=lambda number: self._margins[number])[:TRIED]
 
-    def set_region(self, version: int, suggestion: dict[str, Any] | None) -> None:
-        """Set the region that was found with a version of the model."""
+    def set_region(self, version: int, suggestion: dict[str, Any]) -> None:
+        """Set what was found with a version of the model."""
         self._region_version, self._measured, self.suggestion = version, 0, suggestion
 
 

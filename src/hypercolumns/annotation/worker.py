@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
@@ -27,6 +28,10 @@ QUIET = 1.5  # seconds after the last label, from which on the maps of other ima
 IDLE_WAIT = 0.5  # seconds
 
 
+class NoLabelsError(ArgumentError):
+    """There is no model, because nothing is labelled."""
+
+
 class TrainingWorker:
     """Train on labels as they come, and predict what is on the screen, in a thread of its own.
 
@@ -44,7 +49,7 @@ class TrainingWorker:
     Attributes:
         state: how far the training has come, as the page gets it.
         saved: the file of the model that was saved last; None if none was.
-        failed: why the thread ended early; None if it did not.
+        failed: why the training ended early, or why the model could not be saved; None if all is well.
     """
 
     def __init__(
@@ -85,7 +90,11 @@ class TrainingWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after what it does at the moment, and save the model if it has changed."""
+        """End the thread after what it does at the moment, and save the model if it has changed.
+
+        Raises:
+            HypercolumnsError: if the model can't be written.
+        """
         with self._wake:
             self._ending = True
             self._wake.notify()
@@ -122,8 +131,8 @@ class TrainingWorker:
             return dict(self._margins)
 
     @property
-    def suggestion(self) -> dict[str, Any] | None:
-        """The region in which a label would teach most; None if there is none yet."""
+    def suggestion(self) -> dict[str, Any]:
+        """The region in which a label would teach most, or why there is none."""
         return self._queue.suggestion
 
     def _task(self, function: Callable[[], Any]) -> "Future[Any]":
@@ -156,7 +165,7 @@ class TrainingWorker:
         elif due := self._due():
             self._answer(due)
         elif self._version != self._saved_version and time.monotonic() - self._saved_at > SAVE_AFTER:
-            self._save_if_changed()
+            self._save_now_and_then()
         elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
             self._feed.read_next()
@@ -274,7 +283,10 @@ class TrainingWorker:
         """Look for the region in which a label would teach most, in the images that the model is least sure of."""
         for number in self._queue.most_useful():
             self._measure(number)
-        suggestion = None
+        suggestion: dict[str, Any] = {
+            "image": None,
+            "reason": "no region that the model is unsure of has a useful size",
+        }
         for number in self._queue.most_useful():
             if (region := self._trainer.suggest_region(str(number))) is not None:
                 suggestion = describe_region(number, region, self._feed.sizes[number][1])
@@ -283,14 +295,31 @@ class TrainingWorker:
         self._changed()
 
     def _save(self) -> Path:
-        if not self._version:
-            raise ArgumentError("there is no model yet; label some pixels first")
-        version, self.saved = self._version, self._write(self._trainer.segmenter)
-        self._saved_version, self._saved_at = version, time.monotonic()
+        try:
+            segmenter = self._trainer.segmenter
+        except HypercolumnsError as error:
+            raise NoLabelsError(str(error)) from error
+        self.saved = self._write(segmenter)
+        self._saved_version, self._saved_at = self._version, time.monotonic()
         self._changed()
         return self.saved
 
     def _save_if_changed(self) -> None:
-        if self._saved_version != self._version:
-            self._saved_at = time.monotonic()
-            self._save()
+        """Save the model, unless it was saved or no label is left.
+
+        Raises:
+            HypercolumnsError: if it can't be written.
+        """
+        self._saved_at = time.monotonic()
+        with suppress(NoLabelsError):
+            if self._saved_version != self._version:
+                self._save()
+
+    def _save_now_and_then(self) -> None:
+        """Save the model if it has changed; the page gets to know if that fails."""
+        try:
+            self._save_if_changed()
+            self.failed = None
+        except HypercolumnsError as error:
+            self.failed = str(error)
+            self._changed()

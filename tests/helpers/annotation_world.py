@@ -1,0 +1,50 @@
+"""A session in which small images are labelled, for tests."""
+
+import numpy as np
+from PIL import Image
+
+from hypercolumns.annotation import PixelTrainer
+from hypercolumns.annotation.image_list import ImageList, ImageToLabel
+from hypercolumns.annotation.label_files import LabelFiles, LabelRules
+from hypercolumns.annotation.label_store import LabelStore, journal_path
+from hypercolumns.annotation.mask_coding import MaskCoding
+from hypercolumns.annotation.requests import Address
+from hypercolumns.annotation.server import AnnotationServer
+from hypercolumns.annotation.session import AnnotationSession
+from hypercolumns.labels import LabelScheme
+
+CLASSES = ("sky", "tree", "road")
+SIZE = (40, 60)
+ADDRESS = Address("127.0.0.1", 8000, "secret")
+
+
+def draw(folder, names="abc"):
+    """Write images whose left half is dark red and the right one light blue, with noise and a green block in it."""
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        image = np.random.default_rng(number).integers(0, 60, (*SIZE, 3), np.uint8)
+        image[:, :30, 0] += 150
+        image[:, 30:, 2] += 180
+        image[12:28, 36:54, 1] += 190
+        Image.fromarray(image).save(folder / f"{name}.png")
+
+
+def begin(folder, extractor, say):
+    """Return a session with all images of a folder, and its application."""
+    masks = folder / "masks"
+    scheme = LabelScheme.of(CLASSES)
+    rules = LabelRules(scheme, MaskCoding.of(scheme))
+    masks.mkdir(exist_ok=True)
+    paths = sorted((folder / "images").iterdir())
+    files = [LabelFiles(mask, journal_path(masks, mask)) for mask in (masks / f"{path.stem}.png" for path in paths)]
+    listed = [ImageToLabel(path.stem, path, of) for path, of in zip(paths, files, strict=True)]
+    trainer = PixelTrainer(extractor, CLASSES, scheme.palette, hidden=8)
+
+    def save(segmenter):
+        segmenter.save(folder / "model.safetensors")
+        return folder / "model.safetensors"
+
+    records = [of.own_record(rules.coding) for of in files]
+    counts = [record["labelled"] if record else [0, 0, 0] for record in records]
+    session = AnnotationSession(ImageList(listed), LabelStore(files, rules, say), trainer, counts, {}, save, say)
+    return session, AnnotationServer(session, ADDRESS)
