@@ -67,7 +67,7 @@ def test_other_origins_are_refused(world, origin):
     assert world.get("api/images/0/labels").headers["x-undo"] == "0"
 
 
-def test_wildcard_takes_addresses_but_no_other_names():
+def test_wildcard_takes_only_addresses():
     address = Address("0.0.0.0", 80, "secret")
 
     def check(host):
@@ -171,7 +171,7 @@ def test_a_large_body_is_refused_before_its_end(world, monkeypatch):
     assert answer.status == 413
 
 
-def test_a_request_that_ends_early_changes_nothing(world):
+def test_a_request_that_ends_early_is_dropped(world):
     answer = ask(world.app, "POST", "/secret/api/images/0/edits", EDIT, host=HOST, cut=True)
     assert answer.status == 400
     assert world.get("api/images/0/labels").headers["x-undo"] == "0"

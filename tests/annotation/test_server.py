@@ -179,7 +179,7 @@ def test_polls_end_when_the_server_does(world):
     assert time.monotonic() - began < 5
 
 
-def test_labels_and_history_come_back_after_a_restart(world, extractor):
+def test_labels_come_back_after_a_restart(world, extractor):
     paint(world)
     world.session.stop()
     session, _ = begin(world.folder, extractor, world.lines.append)

@@ -97,7 +97,7 @@ def test_an_edit_without_effect_is_no_step(files):
     assert labels.state().undo == 1
 
 
-def test_kill_at_any_byte_loses_only_what_came_after(files, tmp_path, lines):
+def test_kill_at_any_byte_loses_later_edits_only(files, tmp_path, lines):
     """Cut the journal at each byte behind the mask's last record: the labels are those of the last whole line."""
     labels = opened(files)
     edits(labels, 5)
@@ -174,7 +174,7 @@ def test_a_long_history_is_bounded(files, monkeypatch, lines):
     assert lines == []
 
 
-def test_a_mask_that_others_changed_is_taken_as_it_is(files, lines):
+def test_a_mask_that_others_changed_is_taken(files, lines):
     labels = opened(files)
     edits(labels, 5)
     labels.write()
@@ -212,7 +212,7 @@ def test_a_mask_that_was_deleted_stays_deleted(files, lines):
     assert len(lines) == 1
 
 
-def test_a_change_during_the_session_is_kept_as_a_copy(files, lines):
+def test_a_change_in_the_session_is_copied(files, lines):
     labels = opened(files, lines)
     labels.edit([change(0, 0, 4)])
     labels.write()
@@ -255,7 +255,7 @@ def test_an_unusable_mask_is_refused_and_stays(files, content):
     assert files.mask.read_bytes() == content
 
 
-def test_other_classes_end_the_history_but_not_the_labels(files, lines):
+def test_other_classes_end_the_history_only(files, lines):
     labels = opened(files)
     labels.edit([change(1, 0, 4)])
     labels.write()

@@ -139,7 +139,7 @@ def is_step(entry: Entry) -> bool:
 def _record_of(entries: Sequence[Entry], mask: str | None) -> Entry | None:
     """Return the record of the mask on the disk, which has this hash; None if there is none.
 
-    It is the last one of which the journal says that it was written, or a later one, at whose writing a kill may have
+    It is the last one that was written, as the journal says, or a later one, at whose writing a kill may have
     come. A mask that is older was put back by something else.
     """
     if not entries or "image" not in entries[0]:

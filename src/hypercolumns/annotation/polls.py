@@ -31,7 +31,13 @@ class Shown(NamedTuple):
 
 @dataclass(eq=False)
 class Poll:
-    """A request for the prediction on a screen by a version of the model above `after`."""
+    """A request for the prediction on a screen.
+
+    Attributes:
+        screen: the screen.
+        after: the version of the model that the page has; a higher one is awaited.
+        future: the answer, once it is there.
+    """
 
     screen: Screen
     after: int

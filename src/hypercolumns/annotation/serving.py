@@ -44,6 +44,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(place)
+        opened.listen()  # so that a browser that is quicker than the server waits, and is not refused
     except OSError as error:
         raise ArgumentError(
             f"host={host} port={port} can't be listened on ({error.strerror}); choose another port, or port=0 for a "
@@ -66,7 +67,7 @@ def serve(session: AnnotationSession, opened: socket.socket, address: Address, r
     app = AnnotationServer(session, address)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,

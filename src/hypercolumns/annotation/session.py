@@ -189,6 +189,14 @@ class AnnotationSession:
     def find_region(self, number: int, row: object, column: object) -> "Future[tuple[int, Any]]":
         """Return the predicted class of a pixel and the region of this class around it, for `fill`.
 
+        Args:
+            number: the number of the image.
+            row: the row of the pixel.
+            column: its column.
+
+        Returns:
+            The class and the pixels of the region, when they are there.
+
         Raises:
             ArgumentError: if there is no such pixel.
         """

@@ -104,7 +104,13 @@ class TrainingWorker:
     # Called by other threads.
 
     def change(self, number: int, changes: Iterable[Change], width: int) -> None:
-        """Learn that pixels of an image, of a width in pixels, have other labels."""
+        """Learn that pixels of an image have other labels.
+
+        Args:
+            number: the number of the image.
+            changes: the pixels, and their labels.
+            width: the width of the image in pixels.
+        """
         with self._wake:
             self._changes.append((number, [*changes], width))
             self._wake.notify()
@@ -118,7 +124,16 @@ class TrainingWorker:
         return poll.future
 
     def fill(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
-        """Return the predicted class of a pixel, and the connected region of this class around it."""
+        """Return the predicted class of a pixel, and the connected region of this class around it.
+
+        Args:
+            number: the number of the image.
+            row: the row of the pixel.
+            column: its column.
+
+        Returns:
+            The class and the pixels of the region, when they are there.
+        """
         return self._task(lambda: self._fill(number, row, column))
 
     def save(self) -> "Future[Path]":
