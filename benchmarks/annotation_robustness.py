@@ -100,12 +100,12 @@ class Painter:
         """Make an edit, an undo or a redo, and remember when it was answered."""
         image = self.random.randrange(IMAGES)
         labels = self.states[image][-1][1]
-        turn = self.random.random()
+        turn, body = self.random.random(), dict[str, Any]()
         if turn < 0.15 and self.done[image]:
-            path, body, new = "undo", {}, self.done[image].pop()
+            path, new = "undo", self.done[image].pop()
             self.undone[image].append(labels)
         elif turn < 0.25 and self.undone[image]:
-            path, body, new = "redo", {}, self.undone[image].pop()
+            path, new = "redo", self.undone[image].pop()
             self.done[image].append(labels)
         else:
             path, (body, new) = "edits", self._stroke(labels)

@@ -3,7 +3,6 @@
 import secrets
 import socket
 from collections.abc import Callable
-from importlib.util import find_spec
 from threading import Thread
 
 from hypercolumns.annotation.requests import Address
@@ -12,6 +11,7 @@ from hypercolumns.annotation.session import AnnotationSession
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 MAX_CONNECTIONS = 64
+MAX_PORT = 65535
 
 
 def check_installed() -> None:
@@ -20,10 +20,12 @@ def check_installed() -> None:
     Raises:
         HypercolumnsError: if it is not.
     """
-    if find_spec("uvicorn") is None:
+    try:
+        import uvicorn  # noqa: F401
+    except ImportError:
         raise HypercolumnsError(
             "stage=annotate needs the package uvicorn; install it by uv sync --extra annotate, or pip install uvicorn"
-        )
+        ) from None
 
 
 def listen(host: str, port: int) -> tuple[socket.socket, Address]:
@@ -39,16 +41,21 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
     Raises:
         ArgumentError: if the address can't be had.
     """
+    if not 0 <= port <= MAX_PORT:  # the system would take the lower 16 bits
+        raise ArgumentError(f"port={port} must be from 0 to {MAX_PORT}; 0 is a free one")
+    opened = None
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(place)
         opened.listen()  # so that a browser that is quicker than the server waits, and is not refused
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        if opened is not None:
+            opened.close()
         raise ArgumentError(
-            f"host={host} port={port} can't be listened on ({error.strerror}); choose another port, or port=0 for a "
-            f"free one"
+            f"host={host} port={port} can't be listened on ({error}); choose another port, or port=0 for a free one, "
+            f"and an address of this machine as host"
         ) from error
     return opened, Address(host, opened.getsockname()[1], secrets.token_urlsafe(24))
 

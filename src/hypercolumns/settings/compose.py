@@ -130,7 +130,7 @@ def without_quotes(setting: str) -> str:
     return f"{name}={quoted[1]}" if quoted and is_path else setting
 
 
-def command(stage: str, *changed: str) -> str:
+def command(stage: str, *changed: str, without: Sequence[str] = ()) -> str:
     """Return the shell command that runs another stage with the overrides of this command.
 
     The command leaves out settings that the other stage does not take. It also leaves out `samples`, `init_from` and
@@ -140,11 +140,16 @@ def command(stage: str, *changed: str) -> str:
     Args:
         stage: the other stage.
         changed: overrides to add; they replace overrides of the same settings on this command line.
+        without: further settings to leave out.
+
+    Returns:
+        The command.
     """
     left_out = (
         "stage=",
         "monitor=",
         *(f"{name}=" for name in INPUTS),
+        *(f"{name}=" for name in without),
         *(f"{change.partition('=')[0]}=" for change in changed),
     )
     others = [override for override in overrides() if not override.startswith(left_out)]

@@ -33,10 +33,11 @@ from hypercolumns.settings.machine import origin
 MAPS = ".maps-"  # how the folder of maps in the run's folder begins; it lasts as long as the session
 
 
-def annotate(cfg: DictConfig) -> Run:
+def annotate(cfg: DictConfig) -> Run | None:
     """Serve a page in which the images of a folder are labelled, until Ctrl-C; return the run with the model.
 
-    Masks are written as they are painted. If the command is repeated, it goes on with the masks that are there.
+    Masks are written as they are painted. If the command is repeated, it goes on with the masks that are there. The
+    result is None if nothing was labelled, so that there is no model.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -81,7 +82,7 @@ def annotate(cfg: DictConfig) -> Run:
                 opened, address = listen(cfg.host, cfg.port)
                 serve(session, opened, address, lambda: _announce(cfg, address, len(pairs)))
             _finish(cfg, run, images, session)
-    return run
+    return run if run.finished else None
 
 
 def _say(line: str) -> None:
@@ -122,6 +123,11 @@ def _finish(cfg: DictConfig, run: Run, images: DatasetIndex, session: Annotation
         _say(f"{'model':>9}  {run.model}")
         _say(f"{'predict':>9}  {shlex.join(predict)}")
     if len(labelled) > 1:
-        _say(f"{'train':>9}  {command('all', 'experiment=frozen', *annotation.training_overrides(cfg, images))}")
+        needed = annotation.training_overrides(cfg, images)
+        _say(f"{'train':>9}  {command('all', 'experiment=frozen', *needed)}")
+        if run.model.is_file():
+            start = [f"init_from={run.folder}", f"classifier.hidden={cfg.hidden}"]
+            tune = command("train", *start, *needed, without=("cnn.weights",))  # the model brings its own
+            _say(f"{'fine-tune':>9}  {tune}")
     else:
         _say(f"{'train':>9}  label at least two images: one to train on, and one to validate on")
