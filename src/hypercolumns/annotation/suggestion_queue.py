@@ -58,8 +58,15 @@ class SuggestionQueue:
         return told
 
     def wants_region(self, version: int) -> bool:
-        """Whether a region should be looked for: the model is another one, or more images were measured."""
-        return bool(self._margins) and (self._region_version != version or self._measured >= TOLD_EVERY)
+        """Whether a region should be looked for: with this version of the model, or in images measured since then."""
+        if not self._margins:
+            return False
+        all_measured = self._measured > 0 and self.next_margin(version) is None
+        return self._region_version != version or self._measured >= TOLD_EVERY or all_measured
+
+    def is_old(self, number: int, version: int) -> bool:
+        """Whether the margin of an image is not that of this version of the model."""
+        return self._versions.get(number) != version
 
     def most_useful(self) -> list[int]:
         """Return some images that the model is least sure of, the least sure one first."""

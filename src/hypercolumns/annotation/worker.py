@@ -297,7 +297,8 @@ class TrainingWorker:
     def _suggest(self) -> None:
         """Look for the region in which a label would teach most, in the images that the model is least sure of."""
         for number in self._queue.most_useful():
-            self._measure(number)
+            if self._queue.is_old(number, self._version):
+                self._measure(number)
         suggestion: dict[str, Any] = {
             "image": None,
             "reason": "no region that the model is unsure of has a useful size",
