@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,17 +34,26 @@ from hypercolumns.labels import LabelScheme
 CLASSES = ("sky", "tree", "road")
 IMAGES = 3
 OLD = 0.5  # seconds after which an answered edit must not be lost
+MAX_STEPS = 100  # edits that the painter undoes at most; the server knows more
 START = 120.0  # seconds that a start may take
 STARTED: list[subprocess.Popen[str]] = []
 Labels = NDArray[np.uint8]
 
 
 class Server:
-    """A running stage annotate, with a connection to it."""
+    """A running stage annotate, with a connection to it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder of `images` and `classes.txt`, to which all is written.
+        network: the settings of the network.
+
+    Attributes:
+        headers: the headers of the last answer.
+    """
+
+    def __init__(self, folder: Path, network: Sequence[str] = ("cnn=rgb",)) -> None:
         settings = [f"data.{name}={folder / name}" for name in ("images", "masks")]
-        settings += [f"data.classes={folder / 'classes.txt'}", f"runs={folder / 'runs'}", "open=false", "cnn=rgb"]
+        settings += [f"data.classes={folder / 'classes.txt'}", f"runs={folder / 'runs'}", "open=false", *network]
         command = [sys.executable, str(ROOT / "train.py"), "stage=annotate", "data=folder", *settings]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         STARTED.append(self.process)
@@ -56,6 +66,7 @@ class Server:
             self.lines.append(line)
             found = re.match(r"http://127\.0\.0\.1:(\d+)/([\w-]+)/", line)
         self.port, self.token = int(found[1]), found[2]
+        self.headers: http.client.HTTPMessage = http.client.HTTPMessage()
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START)
         self._connection.connect()
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,6 +77,7 @@ class Server:
         content = None if body is None else json.dumps(body)
         self._connection.request(method, f"/{self.token}/{path}", content, headers)
         answer = self._connection.getresponse()
+        self.headers = answer.headers
         return answer.status, answer.read()
 
     def labels(self, number: int, shape: tuple[int, int]) -> Labels:
@@ -98,7 +110,7 @@ class Painter:
 
     def step(self, server: Server) -> None:
         """Make an edit, an undo or a redo, and remember when it was answered."""
-        image = self.random.randrange(IMAGES)
+        image = self.random.randrange(len(self.states))
         labels = self.states[image][-1][1]
         turn, body = self.random.random(), dict[str, Any]()
         if turn < 0.15 and self.done[image]:
@@ -117,6 +129,11 @@ class Painter:
         assert status == 200, status
         self.states[image][-1] = (time.monotonic(), new)
         self.edits += 1
+
+    def forget(self) -> None:
+        """Forget all states but the last, and edits that the server has forgotten long ago."""
+        self.states = [states[-1:] for states in self.states]
+        self.done = [labels[-MAX_STEPS:] for labels in self.done]
 
     def _stroke(self, labels: Labels) -> tuple[dict[str, Any], Labels]:
         """Return the body of an edit and the labels after it: a stroke of 3 rows and up to 40 columns."""

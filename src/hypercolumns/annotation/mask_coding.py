@@ -69,6 +69,20 @@ class MaskCoding:
             "colours": [list(colour) for colour in self.colours],
         }
 
+    def check(self, scheme: LabelScheme) -> None:
+        """Check that a scheme reads what `encode` writes as the same labels, also if it reads palettes by colours.
+
+        Raises:
+            HypercolumnsError: if a class, or void, has no colour of its own.
+        """
+        read = [scheme.colours.get(colour) for colour in self.colours]
+        if scheme.palette_by_colour and read != [*range(len(self.classes)), IGNORE_INDEX]:
+            raise HypercolumnsError(
+                f"palette masks are read by their colours, but a class or void has no colour of its own, with which "
+                f"stage=annotate could write it; set data.encoding=values, or give each class another colour and "
+                f"leave {IGNORE_INDEX} to void"
+            )
+
     def encode(self, labels: NDArray[np.uint8], path: Path) -> bytes:
         """Return the content of a mask file with a palette.
 

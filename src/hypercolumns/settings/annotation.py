@@ -96,6 +96,7 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
         )
         survey = survey_masks(replace(images, splits={"train": of_others}), checks_dir(cfg, images))
         scheme, notes = label_scheme(images, survey, replace(said, missing_classes="allow"))
+        coding.check(scheme)
     for note in notes:
         console.print(f"data {images.name}: {note}", markup=False)
     return LabelRules(scheme, coding)
