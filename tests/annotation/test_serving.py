@@ -31,7 +31,7 @@ def test_page_is_served_until_the_interrupt(world):
     assert answers[0].headers["server"] is None
 
 
-def test_answers_are_not_delayed(world):
+def test_answers_are_not_delayed():
     """Only a socket that names its protocol has no Nagle's algorithm in asyncio; with it, an answer takes 40 ms."""
     opened, address = listen("127.0.0.1", 0)
     assert opened.proto == socket.IPPROTO_TCP
