@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from hypercolumns.annotation.pixel_runs import Change, changes_of, parse_runs, to_indices
+from hypercolumns.annotation.pixel_runs import Change, changes_of, parse_runs, to_indices, to_runs
 from hypercolumns.errors import ArgumentError
 from hypercolumns.labels import IGNORE_INDEX
 
@@ -45,7 +46,8 @@ class EditHistory:
 
     def __init__(self, labels: NDArray[np.uint8], classes: int) -> None:
         self.labels = labels
-        self.counts = np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1)[:classes]
+        # torch counts bytes as they are; numpy makes 8 bytes of each
+        self.counts = torch.from_numpy(labels).flatten().bincount(minlength=IGNORE_INDEX + 1)[:classes].numpy()
         self._done: deque[Edit] = deque()
         self._undone: list[Edit] = []
         self._runs = 0
@@ -72,7 +74,7 @@ class EditHistory:
             indices = to_indices(runs)
             indices = indices[self.labels.ravel()[indices] != value]
             if len(indices):
-                after += changes_of(np.full(self.labels.shape, value, np.uint8), indices)
+                after.append(Change(value, to_runs(indices)))
                 before += changes_of(self.labels, indices)
         return Edit(tuple(after), tuple(before))
 
