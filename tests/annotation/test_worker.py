@@ -135,7 +135,7 @@ def test_a_new_label_comes_before_more_training(world):
     assert [call[0] for call in calls[label - 1 : label + 2]] == ["train", "label", "view"]
 
 
-def test_others_are_measured_when_the_training_is_done(world):
+def test_others_are_measured_after_the_training(world):
     worker = world.make()
     worker.change(0, [STROKE], 6)
     worker.start()

@@ -65,7 +65,7 @@ def refused(label, *settings):
     return result.stderr
 
 
-def test_masks_and_model_are_what_other_stages_read(photos, label, run_script):
+def test_masks_and_model_fit_other_stages(photos, label, run_script):
     both = [(0, 0), (2, 35), (0, 1200), (2, 1210)]  # 50 pixels each, from these pixels on
     result = label({0: both, 1: both})
     assert result.returncode == 0, result.stderr
@@ -112,7 +112,7 @@ def test_the_same_command_goes_on(photos, label):
     assert [read_mask(photos / "masks" / f"{n}.png", scheme).unique().tolist() for n in (0, 1)] == [[0, 255], [1, 255]]
 
 
-def test_nothing_is_written_where_nothing_is_labelled(photos, label):
+def test_nothing_labelled_writes_nothing(photos, label):
     result = label()
     assert result.returncode == 0
     assert "label at least two images" in result.stdout
@@ -120,7 +120,7 @@ def test_nothing_is_written_where_nothing_is_labelled(photos, label):
     assert not [*(photos / "runs").rglob("model.safetensors")]
 
 
-def test_masks_of_colours_are_read_by_their_colours(photos, label):
+def test_masks_of_colours_are_read_by_them(photos, label):
     (photos / "classes.txt").write_text("sky 10 20 30\nroad 200 0 0\n")
     (photos / "masks").mkdir()
     rgb = np.full((*SIZE, 3), (10, 20, 30), np.uint8)

@@ -52,7 +52,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
         family, kind, protocol, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # asyncio turns off Nagle's algorithm, which delays answers by 40 ms, only where the protocol is said
+        # asyncio turns off Nagle's algorithm, which delays answers by 40 ms, only if the protocol is given
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(place)
