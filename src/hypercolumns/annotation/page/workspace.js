@@ -1,0 +1,160 @@
+// The open image: its photo, labels and prediction, and the edits that change its labels.
+
+import * as api from "./api.js";
+import { EditQueue } from "./edit_queue.js";
+import { PredictionFeed } from "./feeds.js";
+import { LabelMap } from "./labels.js";
+import { PhotoStore } from "./photo.js";
+
+export class Workspace {
+  #photos = new PhotoStore();
+  #opening = new AbortController();
+  #unfinished = null; // the labels before the stroke that is being painted, to put them back
+  #isOutdated = false; // whether the server has changed labels since
+
+  /**
+   * view: which part of the image is shown. on: {opened(), failed(error), painted(), grid(), steps(), queue(),
+   * answered(answer, operation), labelled(image, counts), found(channel), lost(channel, error)}.
+   */
+  constructor(view, on) {
+    Object.assign(this, { view, on, image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
+    this.queue = new EditQueue({
+      answered: (image, answer, operation) => this.#answered(image, answer, operation),
+      reloaded: (image, labels) => this.#reloaded(image, labels),
+      refused: (image, error) => {
+        this.on.failed(error);
+        this.reload(image);
+      },
+      lost: (error) => this.on.lost("edits", error),
+      changed: () => {
+        if (!this.queue.length) this.on.found("edits");
+        this.on.queue();
+      },
+    });
+    this.feed = new PredictionFeed({
+      grid: (image, grid) => {
+        if (image !== this.image) return;
+        this.grid = grid;
+        this.on.grid();
+      },
+      found: () => this.on.found("prediction"),
+      lost: (error) => this.on.lost("prediction", error),
+      refused: (error) => {
+        this.on.found("prediction");
+        this.on.failed(error);
+      },
+    });
+  }
+
+  /** Open an image. What was open stays on the screen until the new one is there. Returns whether it was opened. */
+  async open(image) {
+    this.#opening.abort();
+    this.#opening = new AbortController();
+    const { signal } = this.#opening;
+    let photo, labels;
+    try {
+      [photo, labels] = await Promise.all([this.#photos.load(image, signal), api.labels(image, signal)]);
+    } catch (error) {
+      if (!signal.aborted) this.on.failed(error);
+      return false;
+    }
+    if (signal.aborted) return false;
+    if (photo.height !== labels.height || photo.width !== labels.width) {
+      const sizes = `${photo.width}x${photo.height} in this browser, but ${labels.width}x${labels.height} in the server`;
+      this.on.failed(new Error(`the image is ${sizes}: its pixels and its labels would not fit; tell the authors`));
+      return false;
+    }
+    this.feed.stop();
+    Object.assign(this, { image, photo, grid: null });
+    this.#reloaded(image, labels);
+    this.view.setImage(photo.height, photo.width);
+    this.on.opened();
+    photo.ready.then(() => this.image === image && this.on.painted());
+    return true;
+  }
+
+  /** Take the labels from the server again, and what it does not know yet on top. */
+  async reload(image = this.image) {
+    try {
+      this.#reloaded(image, await api.labels(image));
+    } catch (error) {
+      const isSilent = error instanceof api.ConnectionError && !(error instanceof api.TroubleError);
+      if (!isSilent) this.on.failed(error); // where nothing answers, the page reloads once the polls are answered
+    }
+  }
+
+  /** Show a part of a stroke before the stroke is an edit. */
+  preview(runs, value) {
+    if (!this.#unfinished) this.#isOutdated = false;
+    this.#unfinished ??= this.labels.values.slice();
+    this.labels.apply(runs, value);
+    this.on.painted();
+  }
+
+  /** Take back what `preview` has shown. */
+  restore() {
+    if (!this.#unfinished) return;
+    this.labels = new LabelMap(this.labels.height, this.labels.width, this.#unfinished);
+    this.#unfinished = null;
+    this.on.painted();
+    if (this.#isOutdated) this.reload();
+  }
+
+  edit(value, runs, kind = "edit") {
+    this.#unfinished = null;
+    this.labels.apply(runs, value);
+    this.on.painted();
+    this.ask(kind, { value, runs });
+  }
+
+  /** Undo, redo or fill: only the server knows what they change. */
+  ask(kind, details = {}) {
+    const operation = { kind, image: this.image, ...details };
+    this.#count(operation);
+    this.on.steps();
+    this.queue.add(operation);
+  }
+
+  follow() {
+    if (this.image !== null) this.feed.follow(this.image, this.view);
+  }
+
+  #answered(image, answer, operation) {
+    this.on.found("edits");
+    this.on.labelled(image, answer.labelled);
+    if (image !== this.image) return;
+    for (const { value, runs } of answer.changes ?? []) this.labels.apply(runs, value);
+    this.#isOutdated ||= answer.changes?.length > 0;
+    this.#repaint();
+    this.#setSteps(answer);
+    this.on.answered(answer, operation);
+  }
+
+  #reloaded(image, { height, width, values, undo, redo }) {
+    if (image !== this.image) return;
+    this.queue.confirm(image, undo);
+    this.labels = new LabelMap(height, width, values);
+    this.#isOutdated = true;
+    this.#setSteps({ undo, redo });
+    this.#repaint();
+  }
+
+  /** How many steps can be undone and redone, once the server has done what is on its way. */
+  #setSteps({ undo, redo }) {
+    Object.assign(this, { undo, redo });
+    for (const operation of this.queue.pending(this.image)) this.#count(operation);
+    this.on.steps();
+  }
+
+  #count({ kind }) {
+    this.undo += kind === "undo" ? -1 : 1;
+    if (kind === "undo") this.redo += 1;
+    else this.redo = kind === "redo" ? this.redo - 1 : 0;
+  }
+
+  // What the server does not know yet lies on top of what it says.
+  #repaint() {
+    for (const { value, runs } of this.queue.pending(this.image)) if (runs) this.labels.apply(runs, value);
+    this.on.painted();
+  }
+}
