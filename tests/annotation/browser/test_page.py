@@ -1,0 +1,141 @@
+"""The page beside painting: connections, themes, narrow screens, what it asks for."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow(seconds=15)
+
+
+def test_lost_connection_keeps_the_edits(hand):
+    hand.page.route("**/edits", lambda route: route.abort("connectionrefused"))
+    hand.press("1")
+    hand.stroke((10, 10), (10, 30))
+    hand.press("2")
+    hand.stroke((60, 10), (60, 30))
+    hand.wait_text("#save-state", "connection lost, 2 edits waiting")
+    assert (hand.labels() == 255).all()
+    hand.page.unroute("**/edits")
+    hand.problems.clear()  # the browser complains about the requests that failed
+    hand.wait_saved()
+    assert set(np.unique(hand.labels())) == {0, 1, 255}
+
+
+def test_polls_without_news_are_no_trouble(hand):
+    """The server answers a poll by an empty 204 if nothing has happened for 20 s."""
+    answered = []
+
+    def without_news(route):
+        answered.append(route.request.url)
+        if len(answered) % 2:
+            route.fulfill(status=204)
+        else:
+            route.continue_()
+
+    hand.page.route("**/state?*", without_news)
+    hand.page.reload()
+    hand.wait_for_image()
+    hand.page.wait_for_timeout(300)
+    assert answered
+    assert hand.page.inner_text("#save-state").startswith("saved")
+
+
+def test_refused_edit_is_reported_and_taken_back(hand):
+    before = hand.labels(0)
+    answer = {"status": 422, "body": '{"error": "value=7 is no class"}', "content_type": "application/json"}
+    hand.page.route("**/edits", lambda route: route.fulfill(**answer))
+    hand.press("3")
+    hand.stroke((30, 70), (40, 90))
+    hand.wait_text("#notice", "Value=7 is no class")
+    hand.problems.clear()
+    hand.wait_label(35, 80, "no label")
+    assert np.array_equal(hand.labels(0), before)
+
+
+def test_classes_have_keys_of_two_digits(hand, server):
+    def with_more_classes(route):
+        session = route.fetch().json()
+        session["classes"] += [{"name": f"class {number}", "color": [number, 99, 9]} for number in range(4, 24)]
+        route.fulfill(json=session)
+
+    hand.page.route("**/api/session", with_more_classes)
+    hand.page.reload()
+    hand.wait_for_image()
+    chosen = "[role=radio][aria-checked=true] .name"
+    hand.press("1", "2")
+    assert hand.page.inner_text(chosen) == "class 12"
+    hand.page.wait_for_timeout(1000)  # now a digit begins a new number
+    hand.press("3")
+    assert hand.page.inner_text(chosen) == "tree"
+    hand.press("9")  # there is no class 39
+    assert hand.page.inner_text(chosen) == "class 9"
+    hand.press("0")
+    assert hand.page.inner_text(chosen) == "not labelled"
+    hand.press("/", *"class 23", "Enter")
+    assert hand.page.inner_text(chosen) == "class 23"
+
+
+def test_light_and_dark(hand):
+    def ground():
+        return hand.page.evaluate("getComputedStyle(document.querySelector('header')).backgroundColor")
+
+    hand.page.emulate_media(color_scheme="light")
+    assert ground() == "rgb(255, 255, 255)"
+    hand.page.emulate_media(color_scheme="dark")
+    dark = ground()
+    assert dark != "rgb(255, 255, 255)"
+    hand.press("d")
+    assert ground() == "rgb(255, 255, 255)"
+    hand.page.reload()
+    hand.wait_for_image()
+    assert ground() == "rgb(255, 255, 255)", "the choice is kept"
+    hand.press("d")
+    assert ground() == dark
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (800, 600), (400, 700)])
+def test_nothing_is_cut_off(hand, width, height):
+    hand.page.set_viewport_size({"width": width, "height": height})
+    sizes = hand.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    assert sizes == [width, height]
+    box = hand.page.locator("#canvas").bounding_box()
+    assert box["width"] > 0.6 * width
+    assert box["height"] > 0.6 * height
+    if width < 861:
+        hand.page.click("[data-drawer=classes]")
+    for row in hand.page.locator(".class-row").all():
+        assert row.bounding_box()["x"] + row.bounding_box()["width"] <= width
+
+
+def test_every_control_has_a_name(hand):
+    nameless = hand.page.evaluate(
+        """[...document.querySelectorAll("button, input, select, canvas[tabindex]")].filter((control) =>
+            !(control.getAttribute("aria-label") || control.textContent.trim() || control.closest("label"))
+        ).map((control) => control.outerHTML)"""
+    )
+    assert nameless == []
+    hand.page.focus("#image-filter")
+    outline = hand.page.evaluate("getComputedStyle(document.getElementById('image-filter')).outlineStyle")
+    assert outline == "solid", "the focus is visible"
+
+
+def test_zoom_keeps_the_place_under_the_pointer(hand):
+    hand.page.mouse.move(*hand.screen(20.5, 30.5))
+    hand.wait_text("#place", "row 20, column 30")
+    hand.page.mouse.wheel(0, -600)
+    hand.page.mouse.move(*(place + 0.01 for place in hand.screen(20.5, 30.5)))
+    hand.wait_text("#place", "row 20, column 30")
+    zoom = hand.page.inner_text("#zoom")
+    hand.press("ArrowRight", "w")
+    assert hand.page.inner_text("#zoom") != zoom
+    hand.press("o")
+    assert hand.page.inner_text("#zoom") == "100 %"
+
+
+def test_requests_stay_with_the_server(hand, server):
+    urls = []
+    hand.page.on("request", lambda request: urls.append(request.url))
+    hand.page.reload()
+    hand.wait_for_image()
+    hand.page.wait_for_timeout(500)
+    assert len(urls) > 20
+    assert all(url.startswith(server.url) for url in urls)
