@@ -32,7 +32,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.views import view_grid
+from hypercolumns.annotation.learning.views import view_grid
 from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine import AdaptiveSettings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypercolumns.runtime import imports
 
 if TYPE_CHECKING:
-    from hypercolumns.annotation.pixel_trainer import PixelTrainer as PixelTrainer
+    from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer as PixelTrainer
     from hypercolumns.commands.from_python import train as train
     from hypercolumns.errors import HypercolumnsError as HypercolumnsError
     from hypercolumns.io.decoding import ImageDecoding as ImageDecoding
@@ -35,7 +35,7 @@ MODULES = {  # the module that defines each public name
     "HypercolumnsError": "hypercolumns.errors",
     "ImageDecoding": "hypercolumns.io.decoding",
     "MLPClassifier": "hypercolumns.models.classifiers",
-    "PixelTrainer": "hypercolumns.annotation.pixel_trainer",
+    "PixelTrainer": "hypercolumns.annotation.learning.pixel_trainer",
     "Prediction": "hypercolumns.models.predictor",
     "SegmentationPredictor": "hypercolumns.models.predictor",
     "Segmenter": "hypercolumns.models.segmenter",

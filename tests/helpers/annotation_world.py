@@ -4,13 +4,13 @@ import numpy as np
 from PIL import Image
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.image_list import ImageList, ImageToLabel
-from hypercolumns.annotation.label_files import LabelFiles, LabelRules
-from hypercolumns.annotation.label_store import LabelStore, journal_path
-from hypercolumns.annotation.mask_coding import MaskCoding
-from hypercolumns.annotation.requests import Address
-from hypercolumns.annotation.server import AnnotationServer
-from hypercolumns.annotation.session import AnnotationSession
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
+from hypercolumns.annotation.labels.label_store import LabelStore, journal_path
+from hypercolumns.annotation.labels.mask_coding import MaskCoding
+from hypercolumns.annotation.serving.image_list import ImageList, ImageToLabel
+from hypercolumns.annotation.serving.requests import Address
+from hypercolumns.annotation.serving.server import AnnotationServer
+from hypercolumns.annotation.serving.session import AnnotationSession
 from hypercolumns.labels import LabelScheme
 
 CLASSES = ("sky", "tree", "road")

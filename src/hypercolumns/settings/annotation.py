@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hypercolumns.annotation.label_files import LabelFiles, LabelRules
-from hypercolumns.annotation.label_store import journal_path
-from hypercolumns.annotation.mask_coding import MaskCoding
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
+from hypercolumns.annotation.labels.label_store import journal_path
+from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.data import DatasetIndex, ImageMaskPair
 from hypercolumns.data.labelling import LabelSettings, check_binary, class_pixels, label_scheme
 from hypercolumns.data.mask_survey import survey_masks

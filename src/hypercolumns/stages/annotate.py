@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.image_list import ImageList, ImageToLabel
-from hypercolumns.annotation.label_files import LabelRules
-from hypercolumns.annotation.label_store import LabelStore, locked_folder
-from hypercolumns.annotation.requests import Address
-from hypercolumns.annotation.serving import check_installed, listen, serve
-from hypercolumns.annotation.session import AnnotationSession
+from hypercolumns.annotation.labels.label_files import LabelRules
+from hypercolumns.annotation.labels.label_store import LabelStore, locked_folder
+from hypercolumns.annotation.serving.image_list import ImageList, ImageToLabel
+from hypercolumns.annotation.serving.listener import check_installed, listen, serve
+from hypercolumns.annotation.serving.requests import Address
+from hypercolumns.annotation.serving.session import AnnotationSession
 from hypercolumns.data import DatasetIndex
 from hypercolumns.io.files import remove
 from hypercolumns.models.segmenter import Segmenter

@@ -1,0 +1,174 @@
+"""The labels of one image while they are edited: every edit goes to the journal first, and then to the mask."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypercolumns.annotation.labels.edit_history import MAX_STEPS
+from hypercolumns.annotation.labels.journal import Entry, Journal
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules, first_entries, is_step, open_labels
+from hypercolumns.annotation.labels.pixel_runs import Change
+from hypercolumns.io.files import atomic_write, remove_temporaries
+from hypercolumns.io.images import PixelShape
+
+COMPACT_STEPS = 2 * MAX_STEPS  # steps in a journal, above which it is written again without the oldest ones
+COMPACT_BYTES = 64 << 20  # size of a journal, above which it is written again
+
+
+class LabelState(NamedTuple):
+    """What a page knows of the labels of an image beside the labels.
+
+    Attributes:
+        undo: the number of edits that can be undone.
+        redo: the number of edits that can be made again.
+        labelled: the number of labelled pixels of each class.
+    """
+
+    undo: int
+    redo: int
+    labelled: list[int]
+
+
+class StoredLabels:
+    """The labels of one image. When a method that edits them returns, a kill can't lose the edit.
+
+    It is safe to use from several threads.
+
+    Args:
+        files: the files.
+        rules: how masks are read and written.
+        size: (height, width) of the image, in pixels.
+        say: called with a line for the user, if the history of the edits had to be left out.
+
+    Attributes:
+        files: the files.
+        journal: the journal; None before the first edit of an image without one.
+
+    Raises:
+        HypercolumnsError: if there is a mask that can't be used, or that has another size than the image.
+    """
+
+    def __init__(self, files: LabelFiles, rules: LabelRules, size: PixelShape, say: Callable[[str], None]) -> None:
+        remove_temporaries(files.mask, files.journal)
+        self.files, self._coding, self._say = files, rules.coding, say
+        self._lock, self._writing = Lock(), Lock()
+        self._opened = open_labels(files, rules, size, say)
+        self._history = self._opened.history
+        self.journal = None if self._opened.steps is None else Journal(files.journal)
+        self._steps, self._written_steps = self._opened.steps or 0, self._opened.mask_steps
+        self._mask, self._own = self._opened.mask, self._opened.own
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the mask lacks edits that are in the journal."""
+        return self._steps != self._written_steps
+
+    def edit(self, edits: Iterable[Sequence[Change]]) -> list[Change]:
+        """Make edits, and return what changed. An edit that changes nothing is no step of the history.
+
+        Raises:
+            OSError: if an edit can't be written to the journal; the edits before it are made.
+        """
+        changed: list[Change] = []
+        with self._lock:
+            for changes in edits:
+                edit = self._history.plan(changes)
+                if edit.after:
+                    self._record(edit.as_json())
+                    self._history.add(edit)
+                    changed += edit.after
+        return changed
+
+    def undo(self) -> Sequence[Change]:
+        """Undo the last edit, and return what changed.
+
+        Raises:
+            ArgumentError: if there is none.
+            OSError: if the journal can't be written.
+        """
+        with self._lock:
+            if self._history.undo_steps:
+                self._record({"undo": 1})
+            return self._history.undo()
+
+    def redo(self) -> Sequence[Change]:
+        """Make the edit again that was undone last, and return what changed.
+
+        Raises:
+            ArgumentError: if there is none.
+            OSError: if the journal can't be written.
+        """
+        with self._lock:
+            if self._history.redo_steps:
+                self._record({"redo": 1})
+            return self._history.redo()
+
+    def state(self) -> LabelState:
+        """Return how many edits can be undone and redone, and the number of labelled pixels of each class."""
+        with self._lock:
+            history = self._history
+            return LabelState(history.undo_steps, history.redo_steps, history.counts.tolist())
+
+    def snapshot(self) -> NDArray[np.uint8]:
+        """Return a copy of the labels (H, W) as they are now."""
+        with self._lock:
+            return self._history.labels.copy()
+
+    def write(self) -> None:
+        """Write the mask, if it lacks edits. Edits can be made meanwhile.
+
+        Raises:
+            HypercolumnsError: if the mask can't be written; the old one stays, and the edits are in the journal.
+            OSError: if the journal can't be written.
+        """
+        with self._writing:
+            if self.dirty:
+                self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            assert self.journal is not None  # the first edit made it
+            journal, steps = self.journal, self._steps
+            labels, counts = self._history.labels.copy(), self._history.counts.tolist()
+        content = self._coding.encode(labels, self.files.mask)
+        mask = hashlib.sha256(content).hexdigest()
+        self._keep_other()
+        with self._lock:
+            # on the disk before the mask, so that a power cut leaves no mask that the journal does not know
+            journal.append({"mask": mask, "steps": steps, "labelled": counts, "own": True}, flush=True)
+        with atomic_write(self.files.mask) as temporary:
+            temporary.write_bytes(content)
+        with self._lock:
+            self._written_steps, self._mask, self._own = steps, mask, True
+            journal.append({"written": mask})
+            if not self.dirty and (steps > COMPACT_STEPS or journal.bytes > COMPACT_BYTES):
+                self._compact(journal, mask)
+
+    def _compact(self, journal: Journal, mask: str) -> None:
+        """Write the journal again, without the edits that can't be undone any more."""
+        entries = first_entries(self._opened._replace(mask=mask, own=True), self._coding)
+        journal.rewrite(entries)
+        self._steps = self._written_steps = sum(map(is_step, entries))
+
+    def _keep_other(self) -> None:
+        """Copy a mask that something else wrote to the folder of the journal, before it is overwritten."""
+        found = self.files.mask_hash()
+        if found is None or (found == self._mask and self._own):
+            return
+        copy = self.files.journal.with_name(f"{self.files.mask.stem}.{found[:10]}{self.files.mask.suffix}")
+        with atomic_write(copy) as temporary:
+            shutil.copyfile(self.files.mask, temporary)
+        if found != self._mask:
+            self._say(f"{self.files.mask} was changed by something else meanwhile; {copy} is a copy of this version")
+
+    def _record(self, entry: Entry) -> None:
+        """Write a step to the journal; the first step begins it."""
+        if self.journal is None:
+            self.journal = Journal(self.files.journal, first_entries(self._opened, self._coding))
+        self.journal.append(entry)
+        self._steps += 1

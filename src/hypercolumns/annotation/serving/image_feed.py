@@ -1,0 +1,99 @@
+"""Give the trainer the images and their labels, as they are needed."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypercolumns.annotation.labels.pixel_runs import Change, to_indices
+from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
+from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_error
+from hypercolumns.io.images import PixelShape
+from hypercolumns.labels import IGNORE_INDEX
+
+
+class Images(Protocol):
+    """Where images and their labels come from."""
+
+    def pixels(self, number: int) -> Tensor:
+        """Return an image (3, H, W) as the model sees it."""
+
+    def labels(self, number: int) -> NDArray[np.uint8]:
+        """Return the labels (H, W) of an image as they are now."""
+
+
+class ImageFeed:
+    """The images that the trainer knows, by number.
+
+    Args:
+        trainer: the trainer.
+        images: the images.
+        labelled: the numbers of the images that have labels already, which `read_next` reads.
+        refuse: called with the number of an image that can't be used, and with the reason.
+
+    Attributes:
+        sizes: the (height, width) of each image whose maps were computed.
+        broken: why images can't be used.
+    """
+
+    def __init__(
+        self, trainer: PixelTrainer, images: Images, labelled: Iterable[int], refuse: Callable[[int, str], None]
+    ) -> None:
+        self._trainer, self._images, self._refuse = trainer, images, refuse
+        self._unread = deque(labelled)
+        self._read: set[int] = set()
+        self.sizes: dict[int, PixelShape] = {}
+        self.broken: dict[int, str] = {}
+
+    @property
+    def unread(self) -> bool:
+        """Whether there are labelled images that the trainer does not know yet."""
+        return bool(self._unread)
+
+    def read_next(self) -> None:
+        """Tell the trainer all labels of the next image."""
+        self._read_labels(self._unread[0])
+
+    def label(self, number: int, changes: Iterable[Change], width: int) -> None:
+        """Tell the trainer that labels of an image, of a width in pixels, have changed.
+
+        Args:
+            number: the number of the image.
+            changes: the changes, which the image has already.
+            width: the width of the image in pixels.
+        """
+        if number not in self._read:
+            self._read_labels(number)
+        elif self.prepare(number):
+            for value, runs in changes:
+                indices = torch.from_numpy(to_indices(runs))
+                self._trainer.label(str(number), indices // width, indices % width, value)
+
+    def prepare(self, number: int) -> bool:
+        """Compute the maps of an image, if that was not done; return whether it can be used."""
+        if number not in self.sizes and number not in self.broken:
+            try:
+                pixels = self._images.pixels(number)
+                self._trainer.prepare(str(number), pixels)
+                self.sizes[number] = (pixels.shape[1], pixels.shape[2])
+            except (HypercolumnsError, RuntimeError, MemoryError) as error:
+                if not isinstance(error, HypercolumnsError) and not is_out_of_memory(error):
+                    raise
+                self.broken[number] = summarize_error(error)
+                self._refuse(number, self.broken[number])
+        return number in self.sizes
+
+    def _read_labels(self, number: int) -> None:
+        self._read.add(number)
+        if number in self._unread:
+            self._unread.remove(number)
+        if self.prepare(number):
+            labels = torch.from_numpy(self._images.labels(number))
+            for value in labels.unique().tolist():
+                if value != IGNORE_INDEX:
+                    rows, columns = (labels == value).nonzero(as_tuple=True)
+                    self._trainer.label(str(number), rows, columns, value)

@@ -1,0 +1,341 @@
+"""The thread that trains and predicts while labels are added."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any
+
+from hypercolumns.annotation.labels.pixel_runs import Change, Runs
+from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.serving.image_feed import ImageFeed, Images
+from hypercolumns.annotation.serving.polls import Poll, Polls, Shown
+from hypercolumns.annotation.serving.regions import region_around
+from hypercolumns.annotation.serving.screen import Screen
+from hypercolumns.annotation.serving.suggestion_queue import SuggestionQueue, describe_region
+from hypercolumns.annotation.serving.whole_prediction import WholePrediction
+from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
+from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.models.segmenter import Segmenter
+
+BURST = 0.06  # seconds of training before new labels are looked for
+FIRST_SHOWN, LAST_SHOWN = 0.1, 2.0  # seconds from one prediction to the next while the model trains; they double
+SAVE_AFTER = 60.0  # seconds from one saving of the model to the next
+QUIET = 1.5  # seconds after the last label, from which on the maps of other images are computed
+IDLE_WAIT = 0.5  # seconds
+
+
+class NoLabelsError(ArgumentError):
+    """There is no model, because nothing is labelled."""
+
+
+class TrainingWorker:
+    """Train on labels as they come, and predict what is on the screen, in a thread of its own.
+
+    New labels go before everything else; what takes long is done in parts. All public methods return at once.
+
+    Args:
+        trainer: the trainer, which no other thread may use.
+        images: the images.
+        labelled: the numbers of the images that have labels already; they are read one after the other.
+        candidates: the numbers of the images to suggest.
+        save: writes a model, and returns the path of its file.
+        changed: called, from the thread, when the model or the order of the images has changed.
+        refuse: called with the number of an image that can't be used, and with the reason.
+
+    Attributes:
+        state: how far the training has come, as the page gets it.
+        saved: the file of the model that was saved last; None if none was.
+        failed: why the training ended early, or why the model could not be saved; None if all is well.
+    """
+
+    def __init__(
+        self,
+        trainer: PixelTrainer,
+        images: Images,
+        labelled: Iterable[int],
+        candidates: Iterable[int],
+        save: Callable[[Segmenter], Path],
+        changed: Callable[[], None],
+        refuse: Callable[[int, str], None],
+    ) -> None:
+        self._trainer, self._write, self._changed = trainer, save, changed
+        self._wake = Condition()
+        self._ending = False
+        # shared with other threads
+        self._changes: deque[tuple[int, list[Change], int]] = deque()
+        self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._polls = Polls()
+        self._margins: dict[int, float] = {}
+        self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
+        self.saved: Path | None = None
+        self.failed: str | None = None
+        # of the thread alone
+        self._feed = ImageFeed(trainer, images, labelled, refuse)
+        self._version = 0
+        self._steps_in_burst = 4
+        self._shown_at, self._shown_after, self._changed_at = 0.0, 0.0, 0.0
+        self._converged, self._alternate = True, False
+        self._saved_version, self._saved_at = 0, time.monotonic()
+        self._queue = SuggestionQueue(candidates)
+        self._whole: WholePrediction | None = None
+        self._visible: int | None = None
+        self._thread = Thread(target=self._run, name="trainer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it does at the moment, and save the model if it has changed.
+
+        Raises:
+            HypercolumnsError: if the model can't be written.
+        """
+        with self._wake:
+            self._ending = True
+            self._wake.notify()
+        self._thread.join()
+        self._save_if_changed()
+
+    # Called by other threads.
+
+    def change(self, number: int, changes: Iterable[Change], width: int) -> None:
+        """Learn that pixels of an image have other labels.
+
+        Args:
+            number: the number of the image.
+            changes: the pixels, and their labels.
+            width: the width of the image in pixels.
+        """
+        with self._wake:
+            self._changes.append((number, [*changes], width))
+            self._wake.notify()
+
+    def show(self, screen: Screen, after: int) -> "Future[Shown]":
+        """Return the prediction on a screen as soon as there is one of a version above `after`."""
+        poll = Poll(screen, after)
+        self._polls.add(poll)
+        with self._wake:
+            self._wake.notify()
+        return poll.future
+
+    def fill(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
+        """Return the predicted class of a pixel, and the connected region of this class around it.
+
+        Args:
+            number: the number of the image.
+            row: the row of the pixel.
+            column: its column.
+
+        Returns:
+            The class and the pixels of the region, when they are there.
+        """
+        return self._task(lambda: self._fill(number, row, column))
+
+    def save(self) -> "Future[Path]":
+        """Save the model, and return its path."""
+        return self._task(self._save)
+
+    def margins(self) -> dict[int, float]:
+        """Return how sure the model is of each image that it was asked about, by number."""
+        with self._wake:
+            return dict(self._margins)
+
+    @property
+    def suggestion(self) -> dict[str, Any]:
+        """The region in which a label would teach most, or why there is none."""
+        return self._queue.suggestion
+
+    def _task(self, function: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        with self._wake:
+            self._tasks.append((function, future))
+            self._wake.notify()
+        return future
+
+    # Called by the thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._ending:
+                if not self._step():
+                    with self._wake:
+                        if not (self._changes or self._tasks or self._ending or self._due()):
+                            self._wake.wait(IDLE_WAIT)
+        except BaseException as error:
+            self.failed = f"training has stopped ({summarize_error(error)}); labels are saved; start the command again"
+            self._changed()
+            raise
+
+    def _step(self) -> bool:
+        """Do what is most urgent; return whether there was anything."""
+        if self._changes:
+            self._learn()
+        elif self._tasks:
+            self._run_task()
+        elif due := self._due():
+            self._answer(due)
+        elif self._version != self._saved_version and time.monotonic() - self._saved_at > SAVE_AFTER:
+            self._save_now_and_then()
+        elif self._feed.unread and (self._converged or self._alternate):
+            self._alternate = False
+            self._feed.read_next()
+            self._labels_changed()
+        elif not self._converged:
+            self._alternate = True
+            self._train()
+        else:
+            return self._idle_step()
+        return True
+
+    def _idle_step(self) -> bool:
+        """Do what nobody waits for; return whether there was anything."""
+        if not self._version:
+            return False
+        if self._visible in self._feed.sizes and not (whole := self._whole_of(self._visible)).complete:
+            whole.add_rows(self._trainer)
+        elif self._queue.wants_region(self._version):
+            self._suggest()
+        elif (number := self._next_to_measure()) is not None:
+            self._measure(number)
+        else:
+            return False
+        return True
+
+    def _next_to_measure(self) -> int | None:
+        """Return the image to measure next; none whose maps take time, while someone paints."""
+        number = self._queue.next_margin(self._version)
+        quiet = time.monotonic() - self._changed_at > QUIET
+        return number if number in self._feed.sizes or quiet else None
+
+    def _learn(self) -> None:
+        with self._wake:
+            number, changes, width = self._changes.popleft()
+        self._feed.label(number, changes, width)
+        self._labels_changed()
+
+    def _labels_changed(self) -> None:
+        self._converged, self._shown_after = False, 0.0
+        self._changed_at = time.monotonic()
+        self._whole = None
+
+    def _train(self) -> None:
+        began = time.monotonic()
+        state = self._trainer.train(self._steps_in_burst)
+        now = time.monotonic()
+        fit = self._steps_in_burst * BURST / max(now - began, 1e-3)
+        self._steps_in_burst = max(1, min(int(fit), 2 * self._steps_in_burst))
+        self._converged = state.converged
+        if state.converged or now - self._shown_at >= self._shown_after:
+            self._publish(state.steps, state.loss, now)
+
+    def _publish(self, steps: int, loss: float, now: float) -> None:
+        """Make the model as it is now a version of its own, which the pages get to see."""
+        self._version += 1
+        self._shown_at = now
+        self._shown_after = min(max(2 * self._shown_after, FIRST_SHOWN), LAST_SHOWN)
+        self.state = {"steps": steps, "loss": loss if loss == loss else None, "trained": self._converged}
+        self._changed()
+
+    def _due(self) -> list[Poll]:
+        return self._polls.due(self._version, self._feed.sizes.__contains__)
+
+    def _answer(self, due: list[Poll]) -> None:
+        """Predict the screen that was asked for last, and answer all polls of this screen."""
+        screen = due[-1].screen
+        self._visible = screen.image
+        polls = [poll for poll in due if poll.screen == screen]
+        if not self._feed.prepare(screen.image):
+            self._polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
+        elif self._version:
+            view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
+            margins = (view.margins * 255).round().byte().numpy()
+            self._polls.answer(polls, Shown(screen, self._version, view.labels.numpy(), margins))
+
+    def _run_task(self) -> None:
+        with self._wake:
+            function, future = self._tasks.popleft()
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function())
+            except Exception as error:
+                future.set_exception(error)
+
+    def _fill(self, number: int, row: int, column: int) -> tuple[int, Runs]:
+        if not self._version or not self._feed.prepare(number):
+            raise ArgumentError("there is no prediction of this image yet; label some pixels first")
+        whole = self._whole_of(number)
+        while not whole.complete:
+            whole.add_rows(self._trainer)
+        value = int(whole.labels[row, column])
+        if value == IGNORE_INDEX:
+            raise ArgumentError("there is no prediction, because no pixel is labelled; label some pixels first")
+        return value, region_around(whole.labels, row, column)
+
+    def _whole_of(self, number: int) -> WholePrediction:
+        """Return the prediction of all pixels of an image by this version, which may not be complete."""
+        if self._whole is None or not self._whole.is_of(number, self._version):
+            self._whole = WholePrediction(number, self._version, self._feed.sizes[number])
+        return self._whole
+
+    def _measure(self, number: int) -> None:
+        """Measure how sure the model is of an image."""
+        if not self._feed.prepare(number):
+            self._queue.leave_out(number)
+        else:
+            margin = self._trainer.mean_margin(str(number))
+            self._queue.set_margin(number, margin, self._version)
+            with self._wake:
+                self._margins[number] = margin
+            if self._queue.worth_telling():
+                self._changed()
+
+    def _suggest(self) -> None:
+        """Look for the region in which a label would teach most, in the images that the model is least sure of."""
+        for number in self._queue.most_useful():
+            if self._queue.is_old(number, self._version):
+                self._measure(number)
+        suggestion: dict[str, Any] = {
+            "image": None,
+            "reason": "no region that the model is unsure of has a useful size",
+        }
+        for number in self._queue.most_useful():
+            if (region := self._trainer.suggest_region(str(number))) is not None:
+                suggestion = describe_region(number, region, self._feed.sizes[number][1])
+                break
+        self._queue.set_region(self._version, suggestion)
+        self._changed()
+
+    def _save(self) -> Path:
+        try:
+            segmenter = self._trainer.segmenter
+        except HypercolumnsError as error:
+            raise NoLabelsError(str(error)) from error
+        self.saved = self._write(segmenter)
+        self._saved_version, self._saved_at = self._version, time.monotonic()
+        self._changed()
+        return self.saved
+
+    def _save_if_changed(self) -> None:
+        """Save the model, unless it was saved or no label is left.
+
+        Raises:
+            HypercolumnsError: if it can't be written.
+        """
+        self._saved_at = time.monotonic()
+        with suppress(NoLabelsError):
+            if self._saved_version != self._version:
+                self._save()
+
+    def _save_now_and_then(self) -> None:
+        """Save the model if it has changed; the page gets to know if that fails."""
+        try:
+            self._save_if_changed()
+            self.failed = None
+        except HypercolumnsError as error:
+            self.failed = str(error)
+            self._changed()

@@ -1,0 +1,211 @@
+"""The order of what the worker does, with a trainer that only records it."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from hypercolumns.annotation import TrainingState, View
+from hypercolumns.annotation.labels.pixel_runs import Change
+from hypercolumns.annotation.learning.suggestions import Region
+from hypercolumns.annotation.serving.screen import Lines, Screen
+from hypercolumns.annotation.serving.worker import TrainingWorker
+from hypercolumns.errors import HypercolumnsError
+
+SIZE = (4, 6)
+STROKE = Change(1, np.array([[0, 3]]))
+
+
+class RecordingTrainer:
+    """Record the calls; the training converges 8 calls after the last label."""
+
+    def __init__(self):
+        self.calls, self.left, self.gate = [], 0, threading.Event()
+        self.gate.set()
+
+    def prepare(self, key, image):
+        self.calls.append(("prepare", key))
+
+    def label(self, key, rows, columns, value):
+        self.calls.append(("label", key, rows.tolist(), columns.tolist(), value))
+        self.left = 8
+
+    def train(self, steps):
+        self.gate.wait(10)
+        self.calls.append(("train",))
+        self.left -= 1
+        return TrainingState(steps, 0.5, self.left <= 0)
+
+    def view(self, key, rows, columns):
+        self.calls.append(("view", key, len(rows), len(columns)))
+        size = len(rows), len(columns)
+        return View(torch.ones(size, dtype=torch.uint8), torch.full(size, 0.5))
+
+    def mean_margin(self, key):
+        self.calls.append(("margin", key))
+        return {"0": 0.9, "1": 0.2, "2": 0.6}[key]
+
+    def suggest_region(self, key):
+        return Region(1, 0.2, 1, 2, torch.ones(2, 3, dtype=torch.bool)) if key == "1" else None
+
+    @property
+    def segmenter(self):
+        return "the model"
+
+
+class Pictures:
+    def __init__(self):
+        self.of = {number: np.full(SIZE, 255, np.uint8) for number in range(3)}
+
+    def pixels(self, number):
+        if number == 7:
+            raise HypercolumnsError("the image is broken")
+        return torch.zeros(3, *SIZE, dtype=torch.uint8)
+
+    def labels(self, number):
+        return self.of[number]
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A worker that is not started yet, its trainer, the images and what it saved and refused."""
+
+    class World:
+        trainer, pictures, saved, refused = RecordingTrainer(), Pictures(), [], {}
+
+        def make(self, labelled=()):
+            self.worker = TrainingWorker(
+                self.trainer, self.pictures, labelled, range(3), self.save, lambda: None, self.refused.__setitem__
+            )
+            return self.worker
+
+        def save(self, model):
+            self.saved.append(model)
+            return tmp_path / "model"
+
+        def wait(self, condition):
+            for _ in range(500):
+                if condition():
+                    return
+                time.sleep(0.01)
+            raise AssertionError(self.trainer.calls)
+
+        def names(self):
+            return [call[0] for call in self.trainer.calls]
+
+    world = World()
+    yield world
+    world.trainer.gate.set()
+    world.worker.stop()
+
+
+def screen(image):
+    return Screen(image, Lines(0, 1, 4), Lines(0, 1, 6))
+
+
+def test_a_label_is_trained_and_then_shown(world):
+    worker = world.make()
+    world.pictures.of[0].flat[:3] = 1
+    shown = worker.show(screen(0), -1)
+    worker.change(0, [STROKE], 6)
+    worker.start()
+    assert shown.result(5).labels.tolist() == [[1] * 6] * 4
+    assert world.trainer.calls[:4] == [
+        ("prepare", "0"),
+        ("label", "0", [0, 0, 0], [0, 1, 2], 1),
+        ("train",),
+        ("view", "0", 4, 6),
+    ]
+
+
+def test_a_new_label_comes_before_more_training(world):
+    worker = world.make()
+    worker.change(0, [STROKE], 6)
+    world.trainer.gate.clear()
+    worker.start()
+    time.sleep(0.1)
+    worker.change(0, [Change(0, np.array([[7, 2]]))], 6)  # while the trainer trains
+    shown = worker.show(screen(0), -1)
+    world.trainer.gate.set()
+    shown.result(5)
+    calls = world.trainer.calls
+    label = calls.index(("label", "0", [1, 1], [1, 2], 0))
+    assert [call[0] for call in calls[label - 1 : label + 2]] == ["train", "label", "view"]
+
+
+def test_others_are_measured_after_the_training(world):
+    worker = world.make()
+    worker.change(0, [STROKE], 6)
+    worker.start()
+    world.wait(lambda: len(worker.margins()) == 3 and worker.suggestion["image"] is not None)
+    assert worker.margins() == {0: 0.9, 1: 0.2, 2: 0.6}
+    names = world.names()
+    assert names.index("margin") > len(names) - 1 - names[::-1].index("train")
+    assert worker.suggestion == {
+        "image": 1,
+        "value": 1,
+        "runs": [8, 3, 14, 3],
+        "box": [1, 2, 3, 5],
+        "margin": 0.2,
+    }
+
+
+def test_labels_on_the_disk_are_read_one_by_one(world):
+    for number in (0, 2):
+        world.pictures.of[number][1, 2] = number
+    worker = world.make(labelled=[0, 2])
+    worker.start()
+    world.wait(lambda: worker.state["trained"])
+    labels = [call for call in world.trainer.calls if call[0] == "label"]
+    assert labels == [("label", "0", [1], [2], 0), ("label", "2", [1], [2], 2)]
+    first, second = (world.trainer.calls.index(call) for call in labels)
+    assert ("train",) in world.trainer.calls[first:second]
+
+
+def test_fill_predicts_all_pixels(world):
+    worker = world.make()
+    worker.start()
+    with pytest.raises(HypercolumnsError, match="no prediction of this image yet"):
+        worker.fill(0, 1, 1).result(5)
+    worker.change(0, [STROKE], 6)
+    world.wait(lambda: worker.state["trained"])
+    value, runs = worker.fill(0, 1, 1).result(5)
+    assert (value, runs.tolist()) == (1, [[0, 24]])
+
+
+def test_model_is_saved_on_request_and_at_the_end(world):
+    worker = world.make()
+    worker.start()
+    worker.change(0, [STROKE], 6)
+    world.wait(lambda: worker.state["trained"])
+    worker.save().result(5)
+    worker.stop()
+    assert world.saved == ["the model"]
+    again = world.make()
+    again.start()
+    again.change(0, [STROKE], 6)
+    world.wait(lambda: again.state["trained"])
+    again.stop()
+    assert world.saved == ["the model"] * 2
+
+
+def test_an_image_that_fails_is_refused_alone(world):
+    worker = world.make()
+    worker.start()
+    with pytest.raises(HypercolumnsError, match="the image is broken"):
+        worker.show(screen(7), -1).result(5)
+    assert world.refused == {7: "the image is broken"}
+    worker.change(0, [STROKE], 6)
+    assert worker.show(screen(0), -1).result(5).version >= 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_training_is_reported(world, monkeypatch):
+    monkeypatch.setattr(world.trainer, "train", lambda steps: 1 / 0)
+    worker = world.make()
+    worker.start()
+    worker.change(0, [STROKE], 6)
+    world.wait(lambda: worker.failed)
+    assert "training has stopped" in worker.failed
