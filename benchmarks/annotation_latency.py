@@ -204,7 +204,7 @@ def wait_for_rest(page: Page) -> None:
     """Wait until the model is trained and its prediction is on the screen, if there is a model."""
     said = "() => document.getElementById('save-state').textContent"
     began, quiet = time.monotonic(), 0
-    while quiet < 10:
+    while quiet < 40:  # 2 s, because the last prediction of a large image comes some time after the end of the training
         quiet = quiet + 1 if page.evaluate(said) == "saved" else 0
         assert time.monotonic() - began < WAIT, page.evaluate(said)
         page.wait_for_timeout(50)

@@ -108,12 +108,12 @@ def test_small_label_maps_keep_thin_strokes(modules):
         """async () => {
             const { LabelMap } = await import("./page/labels.js");
             const map = new LabelMap(700, 1001, new Uint8Array(700 * 1001).fill(255));
-            map.apply([300 * 1001 + 7, 3, 699 * 1001 + 1000, 1], 4);
+            map.apply([300 * 1001 + 7, 3, 301 * 1001 + 51, 1, 699 * 1001 + 1000, 1], 4);
             const count = () => map.levels.map(({ values }) => values.filter((value) => value === 4).length);
             const before = count();
             map.apply([300 * 1001 + 7, 3], 255);
             return [before, count(), [1, 0.5, 0.3, 0.1].map((scale) => map.level(scale).step)];
         }"""
     )
-    assert levels == [[4, 3, 3], [1, 1, 1], [1, 2, 2, 4]]
+    assert levels == [[5, 4, 4], [2, 2, 2], [1, 2, 2, 4]]
     assert math.ceil(1001 / 4) <= 256

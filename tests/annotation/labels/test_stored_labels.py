@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypercolumns.annotation import edit_history, stored_labels
+from hypercolumns.annotation.labels import edit_history, stored_labels
 from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
 from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.annotation.labels.pixel_runs import Change, parse_runs

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hypercolumns.annotation import head_trainer
+from hypercolumns.annotation.learning import head_trainer
 from hypercolumns.annotation.learning.head_trainer import HeadTrainer, class_balance, only_seen
 from hypercolumns.annotation.learning.labelled_pixels import LabelledPixels
 from hypercolumns.annotation.learning.views import NOWHERE, decide_margin

@@ -6,7 +6,8 @@ import torch
 from helpers.networks import FIRES
 
 from hypercolumns import AdaptiveSettings, Segmenter
-from hypercolumns.annotation import PixelTrainer, pixel_trainer
+from hypercolumns.annotation import PixelTrainer
+from hypercolumns.annotation.learning import pixel_trainer
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.extractor import HypercolumnExtractor
@@ -65,6 +66,39 @@ def test_view_equals_the_segmenter_on_the_image(extractor, monkeypatch):
     sure = margins > 0.02
     assert torch.equal(view.labels[sure], best.indices[0].byte()[sure])
     torch.testing.assert_close(view.margins, margins, atol=0.02, rtol=0)
+
+
+def test_parts_of_a_large_image_leave_room(extractor):
+    """Between the parts, strokes in another image are learned and shown, as if there were no large image."""
+    windowed = HypercolumnExtractor(extractor.backbone, max_window_pixels=3000).eval()
+    trainer, alone, large = painted(windowed), painted(windowed), picture(1)
+    parts = 0
+    for _ in trainer.prepare_in_parts("large", large):
+        parts += 1
+        for each in (trainer, alone):
+            stroke(each, "a", 40, 8 + parts, 0)
+            each.train(5)
+        assert torch.equal(trainer.view("a", *everything()).labels, alone.view("a", *everything()).labels)
+    assert parts > 2
+    alone.prepare("large", large)
+    assert torch.equal(trainer.view("large", *everything()).margins, alone.view("large", *everything()).margins)
+
+
+def test_first_image_may_change_between_parts(extractor):
+    """Maps are reduced by the first image that is complete, also those of an image that was begun before."""
+    windowed = HypercolumnExtractor(extractor.backbone, max_window_pixels=3000).eval()
+    trainer, expected = (PixelTrainer(windowed, CLASSES, hidden=16) for _ in range(2))
+    parts = trainer.prepare_in_parts("large", picture(1))
+    next(parts)
+    for each in (trainer, expected):
+        each.prepare("a", picture())
+        stroke(each, "a", 20, 8, 0)
+        stroke(each, "a", 20, 38, 1)
+        each.train(20)
+    for _ in parts:
+        pass
+    expected.prepare("large", picture(1))
+    assert torch.equal(trainer.view("large", *everything()).margins, expected.view("large", *everything()).margins)
 
 
 def test_adaptive_view_is_close_to_all_pixels(extractor):

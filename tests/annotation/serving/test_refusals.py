@@ -6,7 +6,7 @@ import socket
 import pytest
 from helpers.asgi import ask
 
-from hypercolumns.annotation import requests
+from hypercolumns.annotation.serving import requests
 from hypercolumns.annotation.serving.requests import Address, check_number
 from hypercolumns.errors import HypercolumnsError
 

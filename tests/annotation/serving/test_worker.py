@@ -22,10 +22,13 @@ class RecordingTrainer:
     """Record the calls; the training converges 8 calls after the last label."""
 
     def __init__(self):
-        self.calls, self.left, self.gate = [], 0, threading.Event()
+        self.calls, self.left, self.gate, self.parts = [], 0, threading.Event(), {}
         self.gate.set()
 
-    def prepare(self, key, image):
+    def prepare_in_parts(self, key, image):
+        for part in range(self.parts.get(key, 0)):
+            self.calls.append(("part", key, part))
+            yield
         self.calls.append(("prepare", key))
 
     def label(self, key, rows, columns, value):
@@ -118,6 +121,29 @@ def test_a_label_is_trained_and_then_shown(world):
         ("train",),
         ("view", "0", 4, 6),
     ]
+
+
+def test_a_label_comes_between_parts_of_maps(world):
+    """The maps of a large image, which nobody looks at, must not keep a stroke waiting."""
+    world.trainer.parts["1"] = 10_000
+    worker = world.make(labelled=[1])
+    worker.start()
+    world.wait(lambda: "part" in world.names())
+    worker.change(0, [STROKE], 6)
+    assert worker.show(screen(0), -1).result(5).screen == screen(0)
+    assert ("prepare", "1") not in world.trainer.calls
+
+
+def test_another_image_is_shown_between_parts(world):
+    world.trainer.parts["1"] = 10_000
+    worker = world.make()
+    worker.change(0, [STROKE], 6)
+    worker.start()
+    world.wait(lambda: worker.state["trained"])
+    large = worker.show(screen(1), -1)
+    world.wait(lambda: "part" in world.names())
+    large.cancel()
+    assert worker.show(screen(0), -1).result(5).screen == screen(0)
 
 
 def test_a_new_label_comes_before_more_training(world):

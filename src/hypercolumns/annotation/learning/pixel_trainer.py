@@ -1,7 +1,7 @@
 """Train a pixel classifier on a few labels, again and again while labels are added."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,13 +195,38 @@ class PixelTrainer:
             key: the name by which the other methods know the image.
             image: (3, H, W), uint8 or float in [0, 1].
         """
+        for _ in self.prepare_in_parts(key, image):
+            pass
+
+    def prepare_in_parts(self, key: str, image: Tensor) -> Iterator[None]:
+        """Compute the maps of an image as `prepare` does, and pause after each part of a large image.
+
+        In the pauses, the trainer can be used for all else. The image is known when the iterator ends.
+
+        Args:
+            key: the name by which the other methods know the image.
+            image: (3, H, W), uint8 or float in [0, 1].
+
+        Yields:
+            None after each part.
+        """
         if key in self._images:
             return
-        with torch.inference_mode():
-            maps, reduction = compute_maps(self.extractor, image, COMPONENTS, self._reduction)
-            size = image.shape[1], image.shape[2]
-            points = torch.cartesian_prod(*(grid_lines(length, COARSE) for length in size))
-            coarse = at(maps, points[None].double())[0]
+        given = self._reduction
+        parts, size = compute_maps(self.extractor, image, COMPONENTS, given), (image.shape[1], image.shape[2])
+        while True:
+            with torch.inference_mode():  # ends with each part, as it would hold for what is done in a pause
+                try:
+                    next(parts)
+                except StopIteration as end:
+                    maps, reduction = end.value
+                    points = torch.cartesian_prod(*(grid_lines(length, COARSE) for length in size))
+                    coarse = at(maps, points[None].double())[0]
+                    break
+            yield
+        if self._reduction is not given:  # another image was the first one meanwhile
+            yield from self.prepare_in_parts(key, image)
+            return
         if self._reduction is None:
             self._reduction, self._learner = reduction, self._new_learner(reduction.channels)
         self._maps.put(key, maps)

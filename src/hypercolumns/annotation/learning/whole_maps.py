@@ -1,6 +1,6 @@
 """Compute the reduced maps of a whole image, window by window if it is large."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import torch
 from torch import Tensor
@@ -15,14 +15,19 @@ MAX_CELLS = 1 << 16  # cells of a tap that its principal components are computed
 
 def compute_maps(
     extractor: HypercolumnExtractor, image: Tensor, components: int, reduction: Reduction | None = None
-) -> tuple[list[FeatureMap], Reduction]:
+) -> Generator[None, None, tuple[list[FeatureMap], Reduction]]:
     """Compute the map of each tap of an image, and reduce its channels.
+
+    Autograd must be off while the generator runs.
 
     Args:
         extractor: computes the maps.
         image: (3, H, W), uint8 or float in [0, 1].
         components: the number of channels of a reduced tap at most.
         reduction: the reduction; None: that of this image. A large image is then processed twice.
+
+    Yields:
+        None after each window of a large image.
 
     Returns:
         One map (1, q_l, h_l, w_l) float16 for each tap, on the CPU, with the centres of its cells in pixels of the
@@ -31,9 +36,9 @@ def compute_maps(
     view = extractor.view(image[None].to(extractor.backbone.device))
     if not isinstance(view, WindowedImages):
         (window,) = view.windows()
-        reduction = reduction or fit_reduction([window], components)
+        reduction = reduction or (yield from fit_reduction([window], components))
         return reduction.apply(window.maps), reduction
-    reduction = reduction or fit_reduction(view.windows(), components)
+    reduction = reduction or (yield from fit_reduction(view.windows(), components))
     whole: list[FeatureMap] = []
     for window in view.windows():
         reduced = reduction.apply(window.maps)
@@ -43,15 +48,19 @@ def compute_maps(
             rows, columns = (_place(line, part_line) for line, part_line in zip(target[1:], part[1:], strict=True))
             target.values[:, :, rows, columns] = part.values
         del window  # frees the memory before the next window is computed
+        yield
     return whole, reduction
 
 
-def fit_reduction(windows: Iterable[ImageWindow], components: int) -> Reduction:
+def fit_reduction(windows: Iterable[ImageWindow], components: int) -> Generator[None, None, Reduction]:
     """Compute the reduction of each tap from the cells of an image.
 
     Args:
         windows: the windows of the image with their maps.
         components: the number of channels of a reduced tap at most.
+
+    Yields:
+        None after each window.
 
     Returns:
         The reduction.
@@ -64,6 +73,7 @@ def fit_reduction(windows: Iterable[ImageWindow], components: int) -> Reduction:
         for tap, table in zip(cells, tables, strict=True):
             tap.append(_spread(table, MAX_CELLS // 8).clone())
         del window, tables  # frees the memory before the next window is computed
+        yield
     return Reduction([TapReduction.fit(_spread(torch.cat(tap), MAX_CELLS), components) for tap in cells])
 
 

@@ -1,7 +1,7 @@
 """Give the trainer the images and their labels, as they are needed."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,7 @@ class ImageFeed:
         self._trainer, self._images, self._refuse = trainer, images, refuse
         self._unread = deque(labelled)
         self._read: set[int] = set()
+        self._parts: dict[int, Iterator[None]] = {}
         self.sizes: dict[int, PixelShape] = {}
         self.broken: dict[int, str] = {}
 
@@ -54,9 +55,12 @@ class ImageFeed:
         """Whether there are labelled images that the trainer does not know yet."""
         return bool(self._unread)
 
-    def read_next(self) -> None:
-        """Tell the trainer all labels of the next image."""
+    def read_next(self) -> bool:
+        """Tell the trainer all labels of the next image; return whether this is done, or take the next step to it."""
+        if not self.prepare_some(self._unread[0]):
+            return False
         self._read_labels(self._unread[0])
+        return True
 
     def label(self, number: int, changes: Iterable[Change], width: int) -> None:
         """Tell the trainer that labels of an image, of a width in pixels, have changed.
@@ -75,17 +79,33 @@ class ImageFeed:
 
     def prepare(self, number: int) -> bool:
         """Compute the maps of an image, if that was not done; return whether it can be used."""
-        if number not in self.sizes and number not in self.broken:
-            try:
-                pixels = self._images.pixels(number)
-                self._trainer.prepare(str(number), pixels)
-                self.sizes[number] = (pixels.shape[1], pixels.shape[2])
-            except (HypercolumnsError, RuntimeError, MemoryError) as error:
-                if not isinstance(error, HypercolumnsError) and not is_out_of_memory(error):
-                    raise
-                self.broken[number] = summarize_error(error)
-                self._refuse(number, self.broken[number])
+        while not self.prepare_some(number):
+            pass
         return number in self.sizes
+
+    def prepare_some(self, number: int) -> bool:
+        """Compute the maps of a part of an image; return whether the image is done: it can be used, or is broken."""
+        if number in self.sizes or number in self.broken:
+            return True
+        try:
+            if number not in self._parts:
+                self._parts = {number: self._prepared(number)}  # the parts of one image are in memory at a time
+            next(self._parts[number])
+            return False
+        except StopIteration:
+            del self._parts[number]
+        except (HypercolumnsError, RuntimeError, MemoryError) as error:
+            del self._parts[number]
+            if not isinstance(error, HypercolumnsError) and not is_out_of_memory(error):
+                raise
+            self.broken[number] = summarize_error(error)
+            self._refuse(number, self.broken[number])
+        return True
+
+    def _prepared(self, number: int) -> Iterator[None]:
+        pixels = self._images.pixels(number)
+        yield from self._trainer.prepare_in_parts(str(number), pixels)
+        self.sizes[number] = (pixels.shape[1], pixels.shape[2])
 
     def _read_labels(self, number: int) -> None:
         self._read.add(number)

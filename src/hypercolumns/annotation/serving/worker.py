@@ -183,8 +183,8 @@ class TrainingWorker:
             self._save_now_and_then()
         elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
-            self._feed.read_next()
-            self._labels_changed()
+            if self._feed.read_next():
+                self._labels_changed()
         elif not self._converged:
             self._alternate = True
             self._train()
@@ -249,7 +249,9 @@ class TrainingWorker:
         screen = due[-1].screen
         self._visible = screen.image
         polls = [poll for poll in due if poll.screen == screen]
-        if not self._feed.prepare(screen.image):
+        if not self._feed.prepare_some(screen.image):
+            return
+        if screen.image in self._feed.broken:
             self._polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
         elif self._version:
             view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
@@ -283,8 +285,10 @@ class TrainingWorker:
         return self._whole
 
     def _measure(self, number: int) -> None:
-        """Measure how sure the model is of an image."""
-        if not self._feed.prepare(number):
+        """Measure how sure the model is of an image, or compute a part of its maps."""
+        if not self._feed.prepare_some(number):
+            return
+        if number in self._feed.broken:
             self._queue.leave_out(number)
         else:
             margin = self._trainer.mean_margin(str(number))
