@@ -222,7 +222,9 @@ class _Block:
 
     def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
         parts, bias = self._split(inputs)
-        cells = [in_full(as_table(crop), inputs[0]) for crop in crops]
+        cells = [as_table(crop) for crop in crops]
+        if inputs:  # without them, all maps are projections, which have the dtype of the weights
+            cells = [in_full(table, inputs[0]) for table in cells]
         high_res = [cells[number] for number in self.plan.high_res]
         if not self.plan.levels:
             return high_res
