@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from hypercolumns.annotation.learning.map_cache import MapCache
-from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import FeatureMap
 
 
@@ -58,8 +57,13 @@ def test_folder_disappears_with_the_cache(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_folder_is_named(tmp_path):
+def test_maps_that_cannot_be_written_stay(tmp_path):
     cache = MapCache(0, tmp_path / "none")
     cache.put("a", maps(0))
-    with pytest.raises(HypercolumnsError, match=r"map_folder=.*none"):
+    with pytest.warns(UserWarning, match=r"can't be written to .*none .*stay in memory"):
         cache.put("b", maps(1))
+    assert all(equal(cache.get(key), maps(number)) for number, key in enumerate("ab"))
+    (tmp_path / "none").mkdir()
+    cache.put("d", maps(3))
+    assert cache.held == SIZE
+    assert equal(cache.get("a"), maps(0))

@@ -68,6 +68,23 @@ def test_view_equals_the_segmenter_on_the_image(extractor, monkeypatch):
     torch.testing.assert_close(view.margins, margins, atol=0.02, rtol=0)
 
 
+def test_labelled_regions_are_not_suggested(extractor):
+    trainer = painted(extractor)
+    region = trainer.suggest_region("a")
+    labelled = torch.zeros(SIZE, dtype=torch.bool)
+    height, width = region.mask.shape
+    labelled[region.top : region.top + height, region.left : region.left + width] = region.mask
+    other = trainer.suggest_region("a", labelled)
+    assert other is None or (other.top, other.left, other.value) != (region.top, region.left, region.value)
+    assert trainer.suggest_region("a", torch.ones(SIZE, dtype=torch.bool)) is None
+
+
+def test_fit_without_images_forgets_all(extractor):
+    trainer = painted(extractor).fit([], [])
+    with pytest.raises(HypercolumnsError, match="no pixel is labelled yet"):
+        _ = trainer.segmenter
+
+
 def test_parts_of_a_large_image_leave_room(extractor):
     """Between the parts, strokes in another image are learned and shown, as if there were no large image."""
     windowed = HypercolumnExtractor(extractor.backbone, max_window_pixels=3000).eval()

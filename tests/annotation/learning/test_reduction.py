@@ -41,6 +41,13 @@ def test_expanded_classifier_has_the_same_logits():
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_cells_of_a_blank_image_keep_all_channels():
+    """Its principal components say nothing about other images."""
+    cells = torch.arange(8.0).repeat(200, 1)
+    cells[:5, 0] += 1
+    assert TapReduction.fit(cells, components=4).basis.shape == (8, 8)
+
+
 def result(parts):
     while True:
         try:

@@ -2,20 +2,23 @@
 
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import FeatureMap
 
 
 class MapCache:
     """Keep the maps of images by key. Those that were not used for the longest time are moved to disk.
+
+    Maps that can't be written stay in memory, with a warning.
 
     Args:
         memory: the number of bytes of maps to keep in memory; the maps that were used last are kept in any case.
@@ -65,31 +68,35 @@ class MapCache:
     def _spill(self) -> None:
         """Move maps to disk until the others fit the memory."""
         while self.held > self.memory and len(self._maps) > 1:
-            key, maps = self._maps.popitem(last=False)
-            self.held -= _bytes(maps)
+            key = next(iter(self._maps))
             if key not in self._files:  # maps that were read from disk are there still
-                self._files[key] = self._write(maps)
+                try:
+                    self._files[key] = self._write(self._maps[key])
+                except (OSError, SafetensorError) as error:
+                    warnings.warn(
+                        f"maps of images can't be written to {self._parent or tempfile.gettempdir()} ({error}), so "
+                        f"they stay in memory, {self.held / (1 << 30):.1f} GiB now; free space there",
+                        stacklevel=2,
+                    )
+                    return
+            self.held -= _bytes(self._maps.pop(key))
 
     def _write(self, maps: Sequence[FeatureMap]) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="hypercolumns-maps-", dir=self._parent))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._written += 1
+        path = self._folder / f"{self._written}.safetensors"
+        tensors = {
+            f"{number}.{name}": value.permute(0, 2, 3, 1).contiguous() if name == "values" else value.clone()
+            for number, tap_map in enumerate(maps)
+            for name, value in tap_map._asdict().items()
+        }
         try:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="hypercolumns-maps-", dir=self._parent))
-                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            self._written += 1
-            path = self._folder / f"{self._written}.safetensors"
-            save_file(
-                {
-                    f"{number}.{name}": value.permute(0, 2, 3, 1).contiguous() if name == "values" else value.clone()
-                    for number, tap_map in enumerate(maps)
-                    for name, value in tap_map._asdict().items()
-                },
-                path,
-            )
-        except OSError as error:
-            raise HypercolumnsError(
-                f"map_folder={self._parent or tempfile.gettempdir()}: the maps of an image can't be written ({error}); "
-                f"free space there, name another folder, or raise map_memory"
-            ) from error
+            save_file(tensors, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return path
 
 

@@ -129,7 +129,7 @@ class PixelTrainer:
         """
         for key in self._images:
             self._maps.forget(key)
-        self._images, self._reduction = {}, None
+        self._images, self._reduction, self._learner = {}, None, self._new_learner(1)
         return self.partial_fit(images, masks)
 
     def partial_fit(self, images: Iterable[ImageLike], masks: Iterable[ArrayLike]) -> "PixelTrainer":
@@ -297,19 +297,28 @@ class PixelTrainer:
         with torch.inference_mode():
             return float(decide_margin(self._learner.predictor()(coarse.float(), NOWHERE))[:, 1].mean())
 
-    def suggest_region(self, key: str) -> Region | None:
+    def suggest_region(self, key: str, labelled: Tensor | None = None) -> Region | None:
         """Return the connected region of one predicted class that the model is least sure of.
 
-        The result is None before the first label, or if no region has a useful size.
+        Args:
+            key: the name of the image.
+            labelled: (H, W) bool, the pixels that are not to be suggested; None: those of the bounded sample.
+
+        Returns:
+            The region; None before the first label, or if no region has a useful size.
         """
         number, size, _ = self._known(key)
         if not self._is_trained:
             return None
+        if labelled is None:
+            labelled = torch.zeros(size, dtype=torch.bool)
+            labelled.view(-1)[self._learner.pixels.pixels[self._learner.pixels.images == number]] = True
         rows, columns = suggestion_grid(size)
-        labelled = torch.zeros(len(rows), len(columns), dtype=torch.bool)
-        pixels = self._learner.pixels.pixels[self._learner.pixels.images == number]
-        labelled[pixels // size[1] * len(rows) // size[0], pixels % size[1] * len(columns) // size[1]] = True
-        return least_sure_region(self.view(key, rows, columns), rows, columns, labelled, size)
+        # A point of the grid is labelled if any pixel near it is, as a stroke is thinner than the grid.
+        marked = torch.zeros(len(rows), len(columns), dtype=torch.bool)
+        down, across = labelled.nonzero(as_tuple=True)
+        marked[down * len(rows) // size[0], across * len(columns) // size[1]] = True
+        return least_sure_region(self.view(key, rows, columns), rows, columns, marked, size)
 
     def _known(self, key: str) -> KnownImage:
         """Return a prepared image; raise ArgumentError if there is none of this name."""

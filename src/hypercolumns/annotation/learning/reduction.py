@@ -16,6 +16,7 @@ from hypercolumns.models.classifiers.base import EPSILON
 
 COMPONENTS = 64  # of a tap; on CamVid, a classifier of SqueezeNet's taps loses nothing
 MIN_SCALE = 0.25  # of a channel's standard deviation, in those of the tap's channels on average
+MIN_VARIANCE = 1e-9  # of the last component that is kept, in that of the first; below it, its direction is arbitrary
 STORED = torch.float16  # dtype of reduced maps
 
 
@@ -37,8 +38,9 @@ class TapReduction:
     def fit(cls, cells: Tensor, components: int) -> "TapReduction":
         """Find the principal components of the standardised channels.
 
-        A tap with too few cells for that keeps all its channels. A channel that varies much less than the others may
-        do so in this image only, so its standard deviation is raised, lest it dominates in other images.
+        A tap with too few cells for that, or whose cells hardly differ, keeps all its channels. A channel that varies
+        much less than the others may do so in this image only. Its standard deviation is raised, so that it does not
+        dominate in other images.
 
         Args:
             cells: (n, C) float, cells of the tap's map.
@@ -54,7 +56,9 @@ class TapReduction:
         if channels <= components or len(cells) <= components:
             return cls(mean, std, torch.eye(channels))
         standard = (cells - mean) / std
-        _, vectors = torch.linalg.eigh(standard.T.double() @ standard.double())
+        variances, vectors = torch.linalg.eigh(standard.T.double() @ standard.double())
+        if float(variances[-components]) <= MIN_VARIANCE * float(variances[-1]):
+            return cls(mean, std, torch.eye(channels))
         return cls(mean, std, vectors[:, -components:].flip(1).float())
 
     def apply(self, values: Tensor) -> Tensor:
