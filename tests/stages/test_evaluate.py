@@ -261,7 +261,7 @@ class TestMasks:
             (["predictions=none"], "predictions=none is not a folder"),
             (
                 ["predictions=predicted", "masks=predicted/..", "data=voc"],
-                "masks hold colours that are no class's|are missing",
+                r"masks.* hold colours that are no class's|are missing",
             ),
             (["predictions=predicted", "data=folder"], "masks= needs the names of the classes; give data.classes="),
             (["predictions=predicted", "data=shapes"], "masks= needs the names of the classes"),

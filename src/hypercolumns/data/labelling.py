@@ -4,8 +4,8 @@ A mask file does not say what its numbers mean. One file alone often can't show 
 value that no class has, a class without a pixel, the same index in different colours.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hypercolumns.data.class_list import ClassList, ClassMap, Void
@@ -81,7 +81,7 @@ def label_scheme(
             if not scheme.palette_by_colour:
                 _check_cut_palettes(survey, scheme)
         try:
-            _check_known(summaries, scheme, images.class_list)
+            _check_known(survey, scheme, images.class_list)
         except HypercolumnsError as error:
             if strict:
                 raise
@@ -167,34 +167,46 @@ def class_pixels(summary: MaskSummary, scheme: LabelScheme) -> Counter[int]:
     return pixels
 
 
-def _check_known(summaries: Iterable[MaskSummary], scheme: LabelScheme, classes: ClassList) -> None:
+def _check_known(survey: Mapping[Mask, MaskSummary], scheme: LabelScheme, classes: ClassList) -> None:
     """Raise HypercolumnsError if values or colours belong to no class. The message is about all masks together."""
-    values: Counter[int] = Counter()  # the number of masks that hold each value of no class
-    colours: Counter[int] = Counter()
-    for summary in summaries:
-        values.update(value for value in _values(summary, scheme) if value not in scheme.values)
-        colours.update(code for code in _colours(summary, scheme) if code not in scheme.codes)
+    values: dict[int, list[Mask]] = defaultdict(list)  # the masks that hold each value of no class
+    colours: dict[int, list[Mask]] = defaultdict(list)
+    for mask, summary in survey.items():
+        for value in _values(summary, scheme):
+            if value not in scheme.values:
+                values[value].append(mask)
+        for code in _colours(summary, scheme):
+            if code not in scheme.codes:
+                colours[code].append(mask)
     _check_values(values, scheme, classes)
     _check_colours(colours, scheme, classes)
 
 
-def _check_values(unknown: Mapping[int, int], scheme: LabelScheme, classes: ClassList) -> None:
-    """Raise HypercolumnsError if there are values of no class; `unknown` has the number of masks of each."""
+def _some_masks(unknown: Mapping[int, Sequence[Mask]], verb: str) -> str:
+    """Say how many masks do something, and name one of them."""
+    masks = max(unknown.values(), key=len)
+    if len(masks) == 1:
+        return f"the mask {masks[0]} {verb}s"
+    return f"{len(masks)} masks, such as {masks[0]}, {verb}"
+
+
+def _check_values(unknown: Mapping[int, Sequence[Mask]], scheme: LabelScheme, classes: ClassList) -> None:
+    """Raise HypercolumnsError if there are values of no class; `unknown` has the masks of each."""
     if not unknown:
         return
     values = sorted(unknown)
     void = sorted({value for value, index in scheme.values.items() if index == IGNORE_INDEX} | set(values))
     as_list = str(void).replace(" ", "") if len(void) < 20 else "[...]"
     raise HypercolumnsError(
-        f"{max(unknown.values())} masks hold values that are no class: {format_values(values)}; "
+        f"{_some_masks(unknown, 'hold')} values that are no class: {format_values(values)}; "
         f"{len(classes.entries)} classes are listed in {classes.source}, and known values are "
         f"{format_values(scheme.values) or 'none'}. If these values are void, set data.void={as_list}; if they are "
         f"classes, list all classes, or name their classes by data.map={{{values[0]}: NAME}}"
     )
 
 
-def _check_colours(unknown: Mapping[int, int], scheme: LabelScheme, classes: ClassList) -> None:
-    """Raise HypercolumnsError if there are colours of no class; `unknown` has the number of masks of each."""
+def _check_colours(unknown: Mapping[int, Sequence[Mask]], scheme: LabelScheme, classes: ClassList) -> None:
+    """Raise HypercolumnsError if there are colours of no class; `unknown` has the masks of each."""
     if not unknown:
         return
     voc = {colour_code(colour): value for value, colour in enumerate(voc_palette(IGNORE_INDEX))}
@@ -209,9 +221,13 @@ def _check_colours(unknown: Mapping[int, int], scheme: LabelScheme, classes: Cla
             "Give the colour of each class by data.palette, or by a file data.classes that names the colours; to make "
             "a colour void, list it as a class, and name this class by data.void"
         )
-    colours = [format_colour(colour_of_code(code)) for code, _ in Counter(unknown).most_common() if code >= 0]
+    colours = [
+        format_colour(colour_of_code(code))
+        for code in sorted(unknown, key=lambda code: -len(unknown[code]))
+        if code >= 0
+    ]
     raise HypercolumnsError(
-        f"{max(unknown.values())} masks hold colours that are no class's: {len(unknown)} colours, such as "
+        f"{_some_masks(unknown, 'hold')} colours that are no class's: {len(unknown)} colours, such as "
         f"{shorten_list(colours[:5])}. {hint}; pixels whose colour is smoothed between two classes must be corrected "
         f"in the masks"
     )
