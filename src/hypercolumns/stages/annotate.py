@@ -78,6 +78,7 @@ def annotate(cfg: DictConfig) -> Run | None:
                     *annotation.count_labels(files, rules),
                     _saver(run, rules),
                     _say,
+                    run.model if run.model.is_file() else None,
                 )
                 opened, address = listen(cfg.host, cfg.port)
                 serve(session, opened, address, lambda: _announce(cfg, address, len(pairs)))

@@ -28,6 +28,7 @@ class RecordingTrainer:
     def prepare_in_parts(self, key, image):
         for part in range(self.parts.get(key, 0)):
             self.calls.append(("part", key, part))
+            time.sleep(0.001)
             yield
         self.calls.append(("prepare", key))
 
@@ -78,9 +79,11 @@ def world(tmp_path):
     class World:
         trainer, pictures, saved, refused = RecordingTrainer(), Pictures(), [], {}
 
-        def make(self, labelled=()):
+        def make(self, labelled=(), saved=None):
             self.worker = TrainingWorker(
-                self.trainer, self.pictures, labelled, range(3), self.save, lambda: None, self.refused.__setitem__
+                *(self.trainer, self.pictures, labelled, range(3), self.save, lambda: None),
+                self.refused.__setitem__,
+                saved,
             )
             return self.worker
 
@@ -215,6 +218,39 @@ def test_model_is_saved_on_request_and_at_the_end(world):
     world.wait(lambda: again.state["trained"])
     again.stop()
     assert world.saved == ["the model"] * 2
+
+
+def test_half_a_training_replaces_no_model(world, tmp_path, monkeypatch):
+    """Of ten labelled images, the first ones are read, and the next one is so large that it takes a while."""
+    monkeypatch.setattr("hypercolumns.annotation.serving.worker.SAVE_AFTER", 0.0)
+    world.trainer.parts["2"] = 10_000
+    for number in range(3):
+        world.pictures.of[number][1, 2] = 1
+    worker = world.make(labelled=range(3), saved=tmp_path / "model")
+    worker.start()
+    world.wait(lambda: worker.state["trained"] and ("part", "2", 20) in world.trainer.calls)
+    assert not worker.stop()
+    assert world.saved == []
+    first = world.make(labelled=[0, 2])
+    first.start()
+    world.wait(lambda: first.state["steps"])
+    assert first.stop()
+    assert world.saved == ["the model"]
+
+
+def test_model_is_saved_once_all_is_learned(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("hypercolumns.annotation.serving.worker.SAVE_AFTER", 0.0)
+    world.pictures.of[0][1, 2] = world.pictures.of[1][1, 2] = 1
+    worker = world.make(labelled=range(2), saved=tmp_path / "model")
+    steps = []
+    monkeypatch.setattr(world, "saved", steps)
+    monkeypatch.setattr(worker, "_write", lambda model: steps.append(world.names().count("train")) or tmp_path)
+    worker.start()
+    world.wait(lambda: worker.state["trained"] and steps)
+    assert worker.stop()
+    labels = [number for number, name in enumerate(world.names()) if name == "label"]
+    assert steps == [world.names().count("train")]
+    assert len(labels) == 2
 
 
 def test_an_image_that_fails_is_refused_alone(world):

@@ -37,6 +37,7 @@ class AnnotationSession:
         problems: why images can't be labelled, by their numbers.
         save: writes a model, and returns the path of its file.
         say: called with a line for the user.
+        saved: the file of the model of an earlier session; None if there is none.
 
     Attributes:
         changed: called, from any thread, when `state` has changed.
@@ -51,6 +52,7 @@ class AnnotationSession:
         problems: Mapping[int, str],
         save: Callable[[Segmenter], Path],
         say: Callable[[str], None],
+        saved: Path | None = None,
     ) -> None:
         self._images, self._store, self._say = images, store, say
         self._classes = trainer.classes
@@ -63,7 +65,7 @@ class AnnotationSession:
             if images.images[number].labels.is_behind():
                 self._catch_up(number)
         self._worker = TrainingWorker(
-            trainer, self, self.labelled_images, usable, save, lambda: self.changed(), self._refuse
+            trainer, self, self.labelled_images, usable, save, lambda: self.changed(), self._refuse, saved
         )
 
     def _catch_up(self, number: int) -> None:
@@ -86,13 +88,17 @@ class AnnotationSession:
         self._worker.start()
 
     def stop(self) -> None:
-        """Write all masks, and save the model if it has changed."""
+        """Write all masks, and save the model if it has changed and has learned all labels."""
         self._store.close()
-        self._worker.stop()
+        if not self._worker.stop():
+            self._say(
+                f"{self._worker.saved} stays as it was saved last, because the training had not learned all labels "
+                f"yet; start the same command again, and end it when the page says training no more"
+            )
 
     @property
     def saved(self) -> Path | None:
-        """The file of the model that was saved last; None if none was."""
+        """The file of the model; None if there is none."""
         return self._worker.saved
 
     @property

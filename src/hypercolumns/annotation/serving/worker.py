@@ -45,10 +45,11 @@ class TrainingWorker:
         save: writes a model, and returns the path of its file.
         changed: called, from the thread, when the model or the order of the images has changed.
         refuse: called with the number of an image that can't be used, and with the reason.
+        saved: the file of the model of an earlier session; None if there is none.
 
     Attributes:
         state: how far the training has come, as the page gets it.
-        saved: the file of the model that was saved last; None if none was.
+        saved: the file of the model; None if there is none.
         failed: why the training ended early, or why the model could not be saved; None if all is well.
     """
 
@@ -61,6 +62,7 @@ class TrainingWorker:
         save: Callable[[Segmenter], Path],
         changed: Callable[[], None],
         refuse: Callable[[int, str], None],
+        saved: Path | None = None,
     ) -> None:
         self._trainer, self._write, self._changed = trainer, save, changed
         self._wake = Condition()
@@ -71,7 +73,7 @@ class TrainingWorker:
         self._polls = Polls()
         self._margins: dict[int, float] = {}
         self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
-        self.saved: Path | None = None
+        self.saved = saved
         self.failed: str | None = None
         # of the thread alone
         self._feed = ImageFeed(trainer, images, labelled, refuse)
@@ -89,8 +91,13 @@ class TrainingWorker:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """End the thread after what it does at the moment, and save the model if it has changed.
+
+        A model that has not learned all labels replaces none that is there.
+
+        Returns:
+            Whether the saved model is up to date: it has learned all labels, or it is the first one.
 
         Raises:
             HypercolumnsError: if the model can't be written.
@@ -99,7 +106,10 @@ class TrainingWorker:
             self._ending = True
             self._wake.notify()
         self._thread.join()
-        self._save_if_changed()
+        if self._has_learned_all or self.saved is None:
+            self._save_if_changed()
+            return True
+        return False
 
     # Called by other threads.
 
@@ -179,7 +189,7 @@ class TrainingWorker:
             self._run_task()
         elif due := self._due():
             self._answer(due)
-        elif self._version != self._saved_version and time.monotonic() - self._saved_at > SAVE_AFTER:
+        elif self._is_worth_saving():
             self._save_now_and_then()
         elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
@@ -191,6 +201,16 @@ class TrainingWorker:
         else:
             return self._idle_step()
         return True
+
+    @property
+    def _has_learned_all(self) -> bool:
+        """Whether the training has converged on all labels that there are."""
+        return self._converged and not self._changes and not self._feed.unread
+
+    def _is_worth_saving(self) -> bool:
+        """Whether to save the model unasked. One that is half trained must not replace the one of earlier labels."""
+        is_due = self._version != self._saved_version and time.monotonic() - self._saved_at > SAVE_AFTER
+        return is_due and self._has_learned_all
 
     def _idle_step(self) -> bool:
         """Do what nobody waits for; return whether there was anything."""
