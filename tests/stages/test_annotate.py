@@ -139,6 +139,17 @@ def test_an_unreadable_mask_is_named_and_stays(photos, label):
     assert "labelled  1 of 3 images" in result.stdout
 
 
+def test_a_mask_of_another_size_is_named_and_stays(photos, label):
+    (photos / "masks").mkdir()
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(photos / "masks" / "1.png")
+    content = (photos / "masks" / "1.png").read_bytes()
+    result = label({2: [(0, 0)]})
+    assert "masks/1.png is 30x20" in result.stdout
+    assert "training has stopped" not in result.stdout
+    assert (photos / "masks" / "1.png").read_bytes() == content
+    assert "labelled  1 of 3 images" in result.stdout
+
+
 def test_values_of_no_class_stop_at_the_start(photos, label):
     (photos / "masks").mkdir()
     Image.fromarray(np.full(SIZE, 7, np.uint8)).save(photos / "masks" / "1.png")

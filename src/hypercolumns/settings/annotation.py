@@ -17,8 +17,8 @@ from hypercolumns.data.value_check import check_values
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import FULL_RANGE, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
-from hypercolumns.io.images import set_max_pixels
-from hypercolumns.io.masks import read_mask
+from hypercolumns.io.images import image_size, set_max_pixels
+from hypercolumns.io.masks import check_sizes, mask_size, read_mask
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import part, plain
@@ -102,10 +102,13 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
     return LabelRules(scheme, coding)
 
 
-def count_labels(files: Sequence[LabelFiles], rules: LabelRules) -> tuple[list[list[int]], dict[int, str]]:
+def count_labels(
+    images: DatasetIndex, files: Sequence[LabelFiles], rules: LabelRules
+) -> tuple[list[list[int]], dict[int, str]]:
     """Count the labels in the masks of images.
 
     Args:
+        images: the images.
         files: the files of each image's labels.
         rules: how masks are read.
 
@@ -114,11 +117,13 @@ def count_labels(files: Sequence[LabelFiles], rules: LabelRules) -> tuple[list[l
         images.
     """
     counts, problems = [], {}
-    for number, of_image in enumerate(files):
+    for number, ((pair, _), of_image) in enumerate(zip(_pairs(images), files, strict=True)):
         labelled = [0] * len(rules.scheme.classes)
         if of_image.mask.is_file():
             record = of_image.own_record(rules.coding)
             try:
+                size = mask_size(of_image.mask)
+                check_sizes(pair.image, image_size(pair.image, size, images.decoding), of_image.mask, size)
                 labelled = record["labelled"] if record else _count(of_image.mask, rules.scheme)
             except HypercolumnsError as error:
                 problems[number] = str(error)

@@ -75,7 +75,7 @@ def annotate(cfg: DictConfig) -> Run | None:
                     ImageList(listed, images.decoding),
                     LabelStore(files, rules, _say),
                     trainer,
-                    *annotation.count_labels(files, rules),
+                    *annotation.count_labels(images, files, rules),
                     _saver(run, rules),
                     _say,
                     run.model if run.model.is_file() else None,

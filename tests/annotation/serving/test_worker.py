@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -263,11 +264,57 @@ def test_an_image_that_fails_is_refused_alone(world):
     assert worker.show(screen(0), -1).result(5).version >= 1
 
 
+@pytest.mark.parametrize("error", [HypercolumnsError("no such size"), OSError("the disk is gone")])
+@pytest.mark.parametrize("method", ["label", "view", "suggest_region"])
+def test_a_failure_of_one_image_does_not_end_all(world, monkeypatch, method, error):
+    works = getattr(world.trainer, method)
+
+    def fail(key, *others):
+        if key == "1":
+            raise error
+        return works(key, *others)
+
+    monkeypatch.setattr(world.trainer, method, fail)
+    world.pictures.of[1][1, 2] = 1
+    worker = world.make(labelled=[1])
+    worker.start()
+    worker.change(0, [STROKE], 6)
+    worker.change(1, [STROKE], 6)
+    with suppress(HypercolumnsError):
+        worker.show(screen(1), -1).result(5)
+    assert worker.show(screen(0), -1).result(5).screen == screen(0)
+    world.wait(lambda: world.refused)
+    assert world.refused == {1: str(error)}
+    assert worker.fill(0, 1, 1).result(5)[0] == 1
+    if method == "view":
+        with pytest.raises(HypercolumnsError, match=str(error)):
+            worker.fill(1, 1, 1).result(5)
+
+
+def test_labels_that_can_not_be_read_refuse_the_image(world, monkeypatch):
+    def labels(number):
+        if number == 1:
+            raise HypercolumnsError("the mask has another size")
+        return world.pictures.of[number]
+
+    monkeypatch.setattr(world.pictures, "labels", labels)
+    worker = world.make(labelled=[1])
+    worker.start()
+    worker.change(0, [STROKE], 6)
+    assert worker.show(screen(0), -1).result(5).version >= 1
+    assert world.refused == {1: "the mask has another size"}
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_the_training_is_reported(world, monkeypatch):
     monkeypatch.setattr(world.trainer, "train", lambda steps: 1 / 0)
     worker = world.make()
     worker.start()
+    waiting = worker.show(screen(0), 99)
     worker.change(0, [STROKE], 6)
-    world.wait(lambda: worker.failed)
+    with pytest.raises(HypercolumnsError, match="training has stopped"):
+        waiting.result(5)
     assert "training has stopped" in worker.failed
+    for later in (worker.show(screen(0), -1), worker.fill(0, 1, 1), worker.save()):
+        with pytest.raises(HypercolumnsError, match="training has stopped"):
+            later.result(5)

@@ -2,11 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from hypercolumns.annotation.labels.pixel_runs import Change, to_indices
@@ -15,19 +16,32 @@ from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_e
 from hypercolumns.io.images import PixelShape
 from hypercolumns.labels import IGNORE_INDEX
 
+Result = TypeVar("Result")
+DONE = object()  # what comes after the last part of an image
+
 
 class Images(Protocol):
     """Where images and their labels come from."""
 
     def pixels(self, number: int) -> Tensor:
-        """Return an image (3, H, W) as the model sees it."""
+        """Return an image (3, H, W) as the model sees it.
+
+        Raises:
+            HypercolumnsError: if the image or its mask can't be used.
+            OSError: if a file can't be read.
+        """
 
     def labels(self, number: int) -> NDArray[np.uint8]:
-        """Return the labels (H, W) of an image as they are now."""
+        """Return the labels (H, W) of an image as they are now.
+
+        Raises:
+            HypercolumnsError: if the image or its mask can't be used, for example if they differ in size.
+            OSError: if a file can't be read.
+        """
 
 
 class ImageFeed:
-    """The images that the trainer knows, by number.
+    """The images that the trainer knows, by number. One that can't be used is refused; no method raises an error then.
 
     Args:
         trainer: the trainer.
@@ -36,7 +50,7 @@ class ImageFeed:
         refuse: called with the number of an image that can't be used, and with the reason.
 
     Attributes:
-        sizes: the (height, width) of each image whose maps were computed.
+        sizes: the (height, width) of each image that can be used and whose maps were computed.
         broken: why images can't be used.
     """
 
@@ -73,34 +87,49 @@ class ImageFeed:
         if number not in self._read:
             self._read_labels(number)
         elif self.prepare(number):
-            for value, runs in changes:
-                indices = torch.from_numpy(to_indices(runs))
-                self._trainer.label(str(number), indices // width, indices % width, value)
+            self.attempt(number, lambda: self._apply(number, changes, width))
+
+    def _apply(self, number: int, changes: Iterable[Change], width: int) -> None:
+        for value, runs in changes:
+            indices = torch.from_numpy(to_indices(runs))
+            self._trainer.label(str(number), indices // width, indices % width, value)
+
+    def attempt(self, number: int, function: Callable[[], Result]) -> Result | None:
+        """Do something with an image; if it fails, refuse the image, and go on with the others.
+
+        Args:
+            number: the number of the image.
+            function: what to do.
+
+        Returns:
+            The result of the function; None if the image is refused.
+        """
+        try:
+            return function()
+        except (HypercolumnsError, OSError, SafetensorError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
+            self.broken[number] = summarize_error(error)
+            self.sizes.pop(number, None)
+            self._refuse(number, self.broken[number])
+            return None
 
     def prepare(self, number: int) -> bool:
         """Compute the maps of an image, if that was not done; return whether it can be used."""
         while not self.prepare_some(number):
             pass
-        return number in self.sizes
+        return number not in self.broken
 
     def prepare_some(self, number: int) -> bool:
         """Compute the maps of a part of an image; return whether the image is done: it can be used, or is broken."""
         if number in self.sizes or number in self.broken:
             return True
-        try:
-            if number not in self._parts:
-                self._parts = {number: self._prepared(number)}  # the parts of one image are in memory at a time
-            next(self._parts[number])
-            return False
-        except StopIteration:
+        if number not in self._parts:
+            self._parts = {number: self._prepared(number)}  # the parts of one image are in memory at a time
+        going_on = self.attempt(number, lambda: next(self._parts[number], DONE) is not DONE)
+        if not going_on:
             del self._parts[number]
-        except (HypercolumnsError, RuntimeError, MemoryError) as error:
-            del self._parts[number]
-            if not isinstance(error, HypercolumnsError) and not is_out_of_memory(error):
-                raise
-            self.broken[number] = summarize_error(error)
-            self._refuse(number, self.broken[number])
-        return True
+        return not going_on
 
     def _prepared(self, number: int) -> Iterator[None]:
         pixels = self._images.pixels(number)
@@ -112,8 +141,11 @@ class ImageFeed:
         if number in self._unread:
             self._unread.remove(number)
         if self.prepare(number):
-            labels = torch.from_numpy(self._images.labels(number))
-            for value in labels.unique().tolist():
-                if value != IGNORE_INDEX:
-                    rows, columns = (labels == value).nonzero(as_tuple=True)
-                    self._trainer.label(str(number), rows, columns, value)
+            self.attempt(number, lambda: self._label_all(number))
+
+    def _label_all(self, number: int) -> None:
+        labels = torch.from_numpy(self._images.labels(number))
+        for value in labels.unique().tolist():
+            if value != IGNORE_INDEX:
+                rows, columns = (labels == value).nonzero(as_tuple=True)
+                self._trainer.label(str(number), rows, columns, value)

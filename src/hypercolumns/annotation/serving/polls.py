@@ -74,6 +74,10 @@ class Polls:
                 if version > poll.after and (version or not is_prepared(poll.screen.image))
             ]
 
+    def refuse_all(self, error: HypercolumnsError) -> None:
+        """Answer all requests by an error."""
+        self.answer(self._waiting, error)
+
     def answer(self, polls: Sequence[Poll], answer: Shown | HypercolumnsError) -> None:
         """Answer requests, by a prediction or an error."""
         with self._lock:

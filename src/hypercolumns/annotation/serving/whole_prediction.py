@@ -18,17 +18,18 @@ class WholePrediction:
         size: (height, width) of the image.
 
     Attributes:
+        image: the number of the image.
         labels: (H, W) uint8; only the first rows are there until `complete`.
     """
 
     def __init__(self, image: int, version: int, size: PixelShape) -> None:
-        self._key = image, version
+        self.image, self._version = image, version
         self.labels = np.empty(size, np.uint8)
         self._rows = 0
 
     def is_of(self, image: int, version: int) -> bool:
         """Whether this is the prediction of an image by a version of the model."""
-        return self._key == (image, version)
+        return (self.image, self._version) == (image, version)
 
     @property
     def complete(self) -> bool:
@@ -40,6 +41,6 @@ class WholePrediction:
         height, width = self.labels.shape
         stop = min(self._rows + max(BAND // width, 1), height)
         rows, columns = Lines(self._rows, 1, stop - self._rows), Lines(0, 1, width)
-        view = trainer.view(str(self._key[0]), rows.as_tensor(), columns.as_tensor())
+        view = trainer.view(str(self.image), rows.as_tensor(), columns.as_tensor())
         self.labels[self._rows : stop] = view.labels.numpy()
         self._rows = stop

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
@@ -75,6 +76,7 @@ class TrainingWorker:
         self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
         self.saved = saved
         self.failed: str | None = None
+        self._refusal: HypercolumnsError | None = None  # once the thread has ended, for all that is asked
         # of the thread alone
         self._feed = ImageFeed(trainer, images, labelled, refuse)
         self._version = 0
@@ -128,8 +130,9 @@ class TrainingWorker:
     def show(self, screen: Screen, after: int) -> "Future[Shown]":
         """Return the prediction on a screen as soon as there is one of a version above `after`."""
         poll = Poll(screen, after)
-        self._polls.add(poll)
         with self._wake:
+            self._polls.add(poll)
+            self._refuse_if_ended()
             self._wake.notify()
         return poll.future
 
@@ -164,8 +167,19 @@ class TrainingWorker:
         future: Future[Any] = Future()
         with self._wake:
             self._tasks.append((function, future))
+            self._refuse_if_ended()
             self._wake.notify()
         return future
+
+    def _refuse_if_ended(self) -> None:
+        """Answer all that waits by an error, if the thread that would answer it has ended."""
+        if self._refusal is None:
+            return
+        self._polls.refuse_all(self._refusal)
+        while self._tasks:
+            _, future = self._tasks.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._refusal)
 
     # Called by the thread.
 
@@ -180,6 +194,10 @@ class TrainingWorker:
             self.failed = f"training has stopped ({summarize_error(error)}); labels are saved; start the command again"
             self._changed()
             raise
+        finally:
+            with self._wake:
+                self._refusal = HypercolumnsError(self.failed or "the session has ended; start the command again")
+                self._refuse_if_ended()
 
     def _step(self) -> bool:
         """Do what is most urgent; return whether there was anything."""
@@ -217,7 +235,7 @@ class TrainingWorker:
         if not self._version:
             return False
         if self._visible in self._feed.sizes and not (whole := self._whole_of(self._visible)).complete:
-            whole.add_rows(self._trainer)
+            self._add_rows(whole)
         elif self._queue.wants_region(self._version):
             self._suggest()
         elif (number := self._next_to_measure()) is not None:
@@ -271,12 +289,18 @@ class TrainingWorker:
         polls = [poll for poll in due if poll.screen == screen]
         if not self._feed.prepare_some(screen.image):
             return
+        shown = None
+        if self._version and screen.image not in self._feed.broken:
+            shown = self._feed.attempt(screen.image, lambda: self._predict(screen))
         if screen.image in self._feed.broken:
             self._polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
-        elif self._version:
-            view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
-            margins = (view.margins * 255).round().byte().numpy()
-            self._polls.answer(polls, Shown(screen, self._version, view.labels.numpy(), margins))
+        elif shown is not None:
+            self._polls.answer(polls, shown)
+
+    def _predict(self, screen: Screen) -> Shown:
+        view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
+        margins = (view.margins * 255).round().byte().numpy()
+        return Shown(screen, self._version, view.labels.numpy(), margins)
 
     def _run_task(self) -> None:
         with self._wake:
@@ -288,15 +312,20 @@ class TrainingWorker:
                 future.set_exception(error)
 
     def _fill(self, number: int, row: int, column: int) -> tuple[int, Runs]:
-        if not self._version or not self._feed.prepare(number):
+        if not self._version:
             raise ArgumentError("there is no prediction of this image yet; label some pixels first")
-        whole = self._whole_of(number)
-        while not whole.complete:
-            whole.add_rows(self._trainer)
+        self._feed.prepare(number)
+        while number not in self._feed.broken and not (whole := self._whole_of(number)).complete:
+            self._add_rows(whole)
+        if number in self._feed.broken:
+            raise HypercolumnsError(self._feed.broken[number])
         value = int(whole.labels[row, column])
         if value == IGNORE_INDEX:
             raise ArgumentError("there is no prediction, because no pixel is labelled; label some pixels first")
         return value, region_around(whole.labels, row, column)
+
+    def _add_rows(self, whole: WholePrediction) -> None:
+        self._feed.attempt(whole.image, lambda: whole.add_rows(self._trainer))
 
     def _whole_of(self, number: int) -> WholePrediction:
         """Return the prediction of all pixels of an image by this version, which may not be complete."""
@@ -311,7 +340,7 @@ class TrainingWorker:
         if number in self._feed.broken:
             self._queue.leave_out(number)
         else:
-            margin = self._trainer.mean_margin(str(number))
+            margin = self._trainer.mean_margin(str(number))  # of a grid that is always in memory
             self._queue.set_margin(number, margin, self._version)
             with self._wake:
                 self._margins[number] = margin
@@ -328,7 +357,10 @@ class TrainingWorker:
             "reason": "no region that the model is unsure of has a useful size",
         }
         for number in self._queue.most_useful():
-            if (region := self._trainer.suggest_region(str(number))) is not None:
+            region = self._feed.attempt(number, partial(self._trainer.suggest_region, str(number)))
+            if number in self._feed.broken:
+                self._queue.leave_out(number)
+            elif region is not None:
                 suggestion = describe_region(number, region, self._feed.sizes[number][1])
                 break
         self._queue.set_region(self._version, suggestion)
