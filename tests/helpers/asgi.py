@@ -20,7 +20,8 @@ def ask(app, method, path, body=None, *, host=None, headers=(), query="", cut=No
     return asyncio.run(ask_async(app, method, path, body, host=host, headers=headers, query=query, cut=cut))
 
 
-async def ask_async(app, method, path, body=None, *, host=None, headers=(), query="", cut=None):
+async def ask_async(app, method, path, body=None, *, host=None, headers=(), query="", cut=None, gone=None):
+    """Return the answer to one request, see `ask`. The client goes when the event `gone` is set."""
     sent, content = [], body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     parts = [content[i : i + 65536] for i in range(0, len(content), 65536)] or [b""]
     messages = [
@@ -34,6 +35,8 @@ async def ask_async(app, method, path, body=None, *, host=None, headers=(), quer
     all_headers += [(name.encode(), value.encode()) for name, value in headers]
 
     async def receive():
+        if not messages:
+            await (gone or asyncio.Event()).wait()
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def send(message):

@@ -179,6 +179,33 @@ def test_polls_end_when_the_server_does(world):
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(("path", "query"), [("api/state", "after=99"), ("api/images/0/prediction", SCREEN + "-1")])
+def test_polls_end_when_the_page_drops_them(world, path, query):
+    """Else a page that moves its image soon has more of them than the server takes connections."""
+    cancelled = []
+    show = world.session.show
+
+    def watched(*args):
+        future = show(*args)
+        future.add_done_callback(lambda one: cancelled.append(one.cancelled()))
+        return future
+
+    async def poll_and_go():
+        gone = asyncio.Event()
+        poll = ask_async(world.app, "GET", f"/secret/{path}", host="localhost:8000", query=query, gone=gone)
+        poll = asyncio.create_task(poll)
+        await asyncio.sleep(0.1)
+        assert not poll.done()
+        gone.set()
+        await asyncio.wait_for(poll, 2)
+        await asyncio.sleep(0.05)
+        return len(asyncio.all_tasks())
+
+    world.session.show = watched
+    assert asyncio.run(poll_and_go()) == 1
+    assert cancelled == ([True] if "prediction" in path else [])
+
+
 def test_labels_come_back_after_a_restart(world, extractor):
     paint(world)
     world.session.stop()

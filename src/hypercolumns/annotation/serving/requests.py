@@ -1,13 +1,14 @@
 """Requests to the server: which are refused, and what the others ask for."""
 
+import asyncio
 import hmac
 import ipaddress
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from hypercolumns.errors import ArgumentError
@@ -15,6 +16,7 @@ from hypercolumns.errors import ArgumentError
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Result = TypeVar("Result")
 MAX_BODY = 16 << 20  # bytes
 MAX_QUERY = 1000  # bytes
 WHOLE_NUMBER = re.compile("-?[0-9]{1,12}")
@@ -118,6 +120,30 @@ async def read_json(scope: Scope, receive: Receive) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RefusedError(400, "the body must be a JSON object")
     return value
+
+
+async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, Result]) -> Result | None:
+    """Wait for an answer, as long as the client does. A page drops its polls whenever the user moves the image.
+
+    Args:
+        receive: how ASGI says that the client has gone.
+        answer: the answer; it is cancelled if the client goes.
+
+    Returns:
+        The answer; None if the client has gone.
+    """
+    waiting, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        waiting.cancel()
+        gone.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def read_numbers(scope: Scope, *names: str) -> list[int]:

@@ -17,6 +17,7 @@ from hypercolumns.annotation.serving.requests import (
     check_number,
     read_json,
     read_numbers,
+    unless_gone,
 )
 from hypercolumns.annotation.serving.screen import Lines
 from hypercolumns.annotation.serving.session import AnnotationSession
@@ -146,8 +147,10 @@ class AnnotationServer:
 
     async def _state(self, scope: Scope, receive: Receive) -> Response:
         (after,) = read_numbers(scope, "after")
-        version = await self._live.wait_above(after, POLL_SECONDS)
-        return _json({"version": version} | self._session.state()) if version > after else Response(status=204)
+        version = await unless_gone(receive, self._live.wait_above(after, POLL_SECONDS))
+        if version is None or version <= after:
+            return Response(status=204)
+        return _json({"version": version} | self._session.state())
 
     async def _suggestion(self, scope: Scope, receive: Receive) -> Response:
         return _json(self._session.suggestion())
@@ -201,7 +204,7 @@ class AnnotationServer:
         )
         box, grid = (top, left, bottom, right), (height, width)
         future = await asyncio.to_thread(self._session.show, number, box, grid, after)
-        shown: Shown | None = await self._live.wait_for(future, POLL_SECONDS)
+        shown: Shown | None = await unless_gone(receive, self._live.wait_for(future, POLL_SECONDS))
         if shown is None:
             return Response(status=204)
         screen = shown.screen
