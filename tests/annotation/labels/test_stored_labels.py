@@ -51,7 +51,7 @@ def edits(labels, count, seed=0):
         elif turn < 0.3 and labels.state().redo:
             labels.redo()
         else:
-            labels.edit([change(int(random.choice([0, 1, 2, 255])), int(random.integers(0, 80)), 10)])
+            labels.edit(change(int(random.choice([0, 1, 2, 255])), int(random.integers(0, 80)), 10))
         states.append(labels.snapshot())
     return states
 
@@ -62,7 +62,7 @@ def on_disk(files):
 
 def test_mask_holds_the_labels_and_void_elsewhere(files):
     labels = opened(files)
-    labels.edit([change(2, 3, 2, 20, 1)])
+    labels.edit(change(2, 3, 2, 20, 1))
     labels.write()
     expected = np.full(96, 255)
     expected[[3, 4, 20]] = 2
@@ -76,7 +76,7 @@ def test_undo_and_redo_go_through_all_states(files):
     labels = opened(files)
     states = [labels.snapshot()]
     for value, start in ((0, 0), (1, 5), (255, 3), (2, 4)):
-        labels.edit([change(value, start, 10)])
+        labels.edit(change(value, start, 10))
         states.append(labels.snapshot())
     for state in states[-2::-1]:
         labels.undo()
@@ -93,7 +93,8 @@ def test_undo_and_redo_go_through_all_states(files):
 
 def test_an_edit_without_effect_is_no_step(files):
     labels = opened(files)
-    labels.edit([change(1, 0, 5), change(1, 2, 3)])
+    labels.edit(change(1, 0, 5))
+    labels.edit(change(1, 2, 3))
     assert labels.state().undo == 1
 
 
@@ -185,7 +186,7 @@ def test_a_mask_that_others_changed_is_taken(files, lines):
     assert again.state().undo == 0
     assert len(lines) == 1
     assert "changed by something else" in lines[0]
-    again.edit([change(2, 0, 4)])
+    again.edit(change(2, 0, 4))
     again.write()
     copies = [path for path in files.journal.parent.iterdir() if path.suffix == ".png"]
     assert [read_mask(path, SCHEME).unique().tolist() for path in copies] == [[1]]
@@ -193,10 +194,10 @@ def test_a_mask_that_others_changed_is_taken(files, lines):
 
 def test_an_older_mask_that_was_put_back_stays(files, lines):
     labels = opened(files)
-    labels.edit([change(0, 0, 4)])
+    labels.edit(change(0, 0, 4))
     labels.write()
     old = files.mask.read_bytes()
-    labels.edit([change(1, 0, 4)])
+    labels.edit(change(1, 0, 4))
     labels.write()
     files.mask.write_bytes(old)
     assert opened(files, lines).state().labelled == [4, 0, 0]
@@ -205,7 +206,7 @@ def test_an_older_mask_that_was_put_back_stays(files, lines):
 
 def test_a_mask_that_was_deleted_stays_deleted(files, lines):
     labels = opened(files)
-    labels.edit([change(0, 0, 4)])
+    labels.edit(change(0, 0, 4))
     labels.write()
     files.mask.unlink()
     assert opened(files, lines).state() == (0, 0, [0, 0, 0])
@@ -214,10 +215,10 @@ def test_a_mask_that_was_deleted_stays_deleted(files, lines):
 
 def test_a_change_in_the_session_is_copied(files, lines):
     labels = opened(files, lines)
-    labels.edit([change(0, 0, 4)])
+    labels.edit(change(0, 0, 4))
     labels.write()
     files.mask.write_bytes(RULES.coding.encode(np.full(SIZE, 2, np.uint8), files.mask))
-    labels.edit([change(1, 0, 4)])
+    labels.edit(change(1, 0, 4))
     labels.write()
     assert (on_disk(files) == labels.snapshot()).all()
     copy = lines[0].split("; ")[1].split(" is a copy")[0]
@@ -238,7 +239,7 @@ def test_a_mask_of_colours_is_read_by_its_colours(files):
     labels = opened(files)
     assert labels.state().labelled == [72, 0, 24]
     assert files.mask.read_bytes() == content
-    labels.edit([change(1, 0, 1)])
+    labels.edit(change(1, 0, 1))
     labels.write()
     assert (on_disk(files) == labels.snapshot()).all()
     assert [path.read_bytes() for path in files.journal.parent.glob("*.png")] == [content]
@@ -257,25 +258,50 @@ def test_an_unusable_mask_is_refused_and_stays(files, content):
 
 def test_other_classes_end_the_history_only(files, lines):
     labels = opened(files)
-    labels.edit([change(1, 0, 4)])
+    labels.edit(change(1, 0, 4))
     labels.write()
-    labels.edit([change(2, 0, 2)])  # a kill comes before the mask is written
+    labels.edit(change(2, 0, 2))  # a kill comes before the mask is written
     more = LabelScheme.of(["sky", "tree", "road", "car"])
     again = opened(files, lines, LabelRules(more, MaskCoding.of(more)))
     assert again.state() == (0, 0, [0, 2, 2, 0])
     assert len(lines) == 1
 
 
+def test_only_pixels_without_a_label_get_one(files):
+    labels = opened(files)
+    labels.edit(change(1, 2, 3))
+    changed = labels.edit(change(0, 0, 8), only_unlabelled=True)
+    assert [one.as_json() for one in changed] == [{"value": 0, "runs": [0, 2, 5, 3]}]
+    assert labels.state() == (2, 0, [5, 3, 0])
+    assert labels.edit(change(2, 1, 3), only_unlabelled=True) == ()
+    labels.undo()
+    assert labels.state() == (1, 1, [0, 3, 0])
+
+
+def test_a_full_disk_fails_the_first_edit_alone(files):
+    labels = opened(files)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            labels.edit(change(1, 0, 4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not files.journal.exists()
+    labels.edit(change(2, 0, 4))
+    assert opened(files).state() == (1, 0, [0, 0, 4])
+
+
 def test_a_full_disk_leaves_no_half_line(files):
     labels = opened(files)
-    labels.edit([change(0, 0, 4)])
+    labels.edit(change(0, 0, 4))
     labels.write()
     whole = files.journal.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 7, limits[1]))
     try:
         with pytest.raises(OSError, match="only 7 of"):
-            labels.edit([change(1, 0, 4)])
+            labels.edit(change(1, 0, 4))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files.journal.read_bytes() == whole

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers.annotation_world import begin, draw
 from helpers.asgi import ask_async
 
 from hypercolumns import Segmenter
+from hypercolumns.annotation.labels.journal import Journal
 from hypercolumns.io.masks import read_mask
 from hypercolumns.labels import LabelScheme
 
@@ -130,6 +132,51 @@ def test_fill_labels_the_region_around_a_pixel(world):
     assert answer["labelled"][0] == filled.sum()
     changed = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": 1}).json
     assert {change["value"] for change in changed["changes"]} == {1}
+
+
+def test_fill_and_accept_leave_labels_as_they_are(world):
+    """A stroke of another class in the region is a correction, which must not be lost without a word."""
+    paint(world)
+    world.post("api/images/0/edits", {"edits": [{"value": 1, "runs": block(20, 4, 2, 5)}]})
+    world.session.find_region = lambda *args: predicted
+    predicted = Future()
+    predicted.set_result((0, np.array([[0, 2400]])))
+    filled = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": None}).json
+    assert filled["labelled"] == [2400 - 48 - 10, 10, 48]
+    assert world.post("api/images/0/undo").json["labelled"] == [48, 10, 48]
+    accepted = world.post("api/suggestion/accept", {"image": 0, "value": 2, "runs": [1204, 10]}).json
+    assert accepted["changes"] == [{"value": 2, "runs": [1209, 5]}]
+    assert accepted["labelled"] == [48, 10, 53]
+    world.session.find_region = lambda *args: predicted
+    replaced = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": 2}).json
+    assert replaced["labelled"] == [0, 0, 2400]
+
+
+def test_a_full_disk_asks_for_a_second_try(world):
+    hidden = world.folder / "masks" / ".annotation"
+    hidden.write_bytes(b"")  # no file can be written to it
+    answer = paint(world)
+    assert answer.status == 507
+    assert "free some space" in answer.json["error"]
+    hidden.unlink()
+    assert paint(world).json["labelled"] == [48, 0, 48]
+
+
+def test_edits_before_a_failed_one_are_learned(world, monkeypatch):
+    append, done = Journal.append, []
+
+    def fail_at_second(journal, entry, flush=False):
+        if "after" in entry and len(done) == 1:
+            raise OSError(28, "No space left on device")
+        done.extend(["edit"] * ("after" in entry))
+        append(journal, entry, flush)
+
+    monkeypatch.setattr(Journal, "append", fail_at_second)
+    assert paint(world).status == 507
+    assert world.get("api/session").json["images"][0]["labelled"] == [48, 0, 0]
+    converge(world)
+    labels = np.frombuffer(world.get("api/images/0/prediction", SCREEN + "-1").body[:2400], np.uint8)
+    assert {*labels.tolist()} == {0}
 
 
 def test_suggested_region_can_be_accepted(world):

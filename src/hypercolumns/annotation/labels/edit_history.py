@@ -67,12 +67,21 @@ class EditHistory:
         """All edits in the order in which they were made, first those that can be undone."""
         return [*self._done, *reversed(self._undone)]
 
-    def plan(self, changes: Iterable[Change]) -> Edit:
-        """Return the edit that gives pixels other labels, without those that have these labels already."""
+    def plan(self, changes: Iterable[Change], only_unlabelled: bool = False) -> Edit:
+        """Return the edit that gives pixels other labels, without those that have these labels already.
+
+        Args:
+            changes: the pixels and their labels.
+            only_unlabelled: whether pixels that have a label keep it.
+
+        Returns:
+            The edit, which is not made yet.
+        """
         after, before = [], []
         for value, runs in changes:
             indices = to_indices(runs)
-            indices = indices[self.labels.ravel()[indices] != value]
+            labels = self.labels.ravel()[indices]
+            indices = indices[labels == IGNORE_INDEX if only_unlabelled else labels != value]
             if len(indices):
                 after.append(Change(value, to_runs(indices)))
                 before += changes_of(self.labels, indices)

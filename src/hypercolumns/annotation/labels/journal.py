@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import atomic_write
 
 Entry = dict[str, Any]
@@ -37,6 +38,9 @@ class Journal:
     Attributes:
         path: the file.
         bytes: the size of the file.
+
+    Raises:
+        OSError: if the file can't be written.
     """
 
     def __init__(self, path: Path, entries: Iterable[Entry] | None = None) -> None:
@@ -46,9 +50,16 @@ class Journal:
         self.bytes = path.stat().st_size
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
-        """Replace the content of the file, atomically."""
-        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
-            file.writelines(map(_line, entries))
+        """Replace the content of the file, atomically.
+
+        Raises:
+            OSError: if the file can't be written, as in `append`; it stays as it was.
+        """
+        try:
+            with atomic_write(self.path) as temporary, temporary.open("wb") as file:
+                file.writelines(map(_line, entries))
+        except HypercolumnsError as error:
+            raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
         self.bytes = self.path.stat().st_size
 
     def append(self, entry: Entry, flush: bool = False) -> None:

@@ -68,21 +68,25 @@ class StoredLabels:
         """Whether the mask lacks edits that are in the journal."""
         return self._steps != self._written_steps
 
-    def edit(self, edits: Iterable[Sequence[Change]]) -> list[Change]:
-        """Make edits, and return what changed. An edit that changes nothing is no step of the history.
+    def edit(self, changes: Iterable[Change], only_unlabelled: bool = False) -> Sequence[Change]:
+        """Make an edit. One that changes nothing is no step of the history.
+
+        Args:
+            changes: pixels and their labels; they are one step.
+            only_unlabelled: whether pixels that have a label keep it.
+
+        Returns:
+            What changed.
 
         Raises:
-            OSError: if an edit can't be written to the journal; the edits before it are made.
+            OSError: if the edit can't be written to the journal; it is not made then.
         """
-        changed: list[Change] = []
         with self._lock:
-            for changes in edits:
-                edit = self._history.plan(changes)
-                if edit.after:
-                    self._record(edit.as_json())
-                    self._history.add(edit)
-                    changed += edit.after
-        return changed
+            edit = self._history.plan(changes, only_unlabelled)
+            if edit.after:
+                self._record(edit.as_json())
+                self._history.add(edit)
+        return edit.after
 
     def undo(self) -> Sequence[Change]:
         """Undo the last edit, and return what changed.

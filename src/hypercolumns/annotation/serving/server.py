@@ -161,7 +161,7 @@ class AnnotationServer:
         number = body.pop("image")
         if type(number) is not int:
             raise RefusedError(400, "image must be the number of an image")
-        return _json(await asyncio.to_thread(self._session.edit, number, [body]))
+        return _json(await asyncio.to_thread(self._session.accept, number, body))
 
     async def _save(self, scope: Scope, receive: Receive) -> Response:
         _check_keys(await read_json(scope, receive), set())

@@ -171,14 +171,42 @@ class AnnotationSession:
 
         Raises:
             ArgumentError: if `given` is no list of edits.
+            OSError: if an edit can't be written; the edits before it are made.
         """
         size = self._size(number)
         if not isinstance(given, list) or not 1 <= len(given) <= MAX_EDITS:
             raise ArgumentError(f"edits must be a list of 1 to {MAX_EDITS} edits")
-        edits = [[parse_change(edit, size[0] * size[1], len(self._classes))] for edit in given]
+        edits = [parse_change(edit, size[0] * size[1], len(self._classes)) for edit in given]
+        changes: list[Change] = []
         with self._editing, self._store.opened(number, size) as labels:
-            changes = labels.edit(edits)
-            return self._done(number, changes, labels.state())
+            try:
+                for edit in edits:
+                    changes += labels.edit([edit])
+            finally:  # if an edit can't be written, those before it are made nevertheless
+                state = self._done(number, changes, labels.state())
+        return state
+
+    def accept(self, number: int, given: object) -> dict[str, Any]:
+        """Label the pixels of a suggested region that have no label yet; return the changes and the state.
+
+        Args:
+            number: the number of the image.
+            given: the region, {"value", "runs"}.
+
+        Returns:
+            The changes and the state of the labels, as JSON.
+
+        Raises:
+            ArgumentError: if `given` is no region.
+        """
+        size = self._size(number)
+        region = parse_change(given, size[0] * size[1], len(self._classes))
+        return self._label_region(number, region, only_unlabelled=True)
+
+    def _label_region(self, number: int, region: Change, only_unlabelled: bool) -> dict[str, Any]:
+        with self._editing, self._store.opened(number, self._size(number)) as labels:
+            changes = labels.edit([region], only_unlabelled)
+            return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
 
     def undo(self, number: int) -> dict[str, Any]:
         """Undo the last edit of an image; return the changes and the state of the labels."""
@@ -216,7 +244,7 @@ class AnnotationSession:
 
         Args:
             number: the number of the image.
-            value: the label; None: the predicted class.
+            value: the label, which replaces others; None: the predicted class, for pixels that have no label yet.
             predicted: the predicted class of the region.
             runs: its pixels.
 
@@ -226,9 +254,7 @@ class AnnotationSession:
         size = self._size(number)
         label = predicted if value is None else value
         checked = parse_change({"value": label, "runs": []}, size[0] * size[1], len(self._classes))
-        with self._editing, self._store.opened(number, size) as labels:
-            changes = labels.edit([[Change(checked.value, runs)]])
-            return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
+        return self._label_region(number, Change(checked.value, runs), only_unlabelled=value is None)
 
     def show(self, number: int, box: Sequence[int], grid: Sequence[int], after: int) -> "Future[Shown]":
         """Return the prediction of a part of an image.
