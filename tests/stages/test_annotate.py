@@ -139,7 +139,7 @@ def test_an_unreadable_mask_is_named_and_stays(photos, label):
     assert "labelled  1 of 3 images" in result.stdout
 
 
-def test_a_mask_of_another_size_is_named_and_stays(photos, label):
+def test_a_mask_of_another_size_is_named(photos, label):
     (photos / "masks").mkdir()
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(photos / "masks" / "1.png")
     content = (photos / "masks" / "1.png").read_bytes()
@@ -155,6 +155,23 @@ def test_values_of_no_class_stop_at_the_start(photos, label):
     Image.fromarray(np.full(SIZE, 7, np.uint8)).save(photos / "masks" / "1.png")
     assert "hold values that are no class: 7" in refused(label)
     assert label(None, "data.void=[7,255]").returncode == 0
+
+
+def test_a_class_is_added_at_the_end(photos, label):
+    """All strokes are of the first class, so masks of others with these values would be taken for binary ones."""
+    label({0: [(0, 0)]})
+    with (photos / "classes.txt").open("a") as classes:
+        classes.write("lake\n")
+    result = label()
+    assert result.returncode == 0, result.stderr
+    assert "labelled  1 of 3 images" in result.stdout
+
+
+@pytest.mark.parametrize("suffix", ["webp", "mask"])
+def test_masks_of_other_formats_are_refused(label, suffix):
+    assert f"0.{suffix} can't hold labels; let the name end with .png" in refused(
+        label, f"data.mask_name={{id}}.{suffix}"
+    )
 
 
 def test_a_second_session_is_refused(photos, label):

@@ -13,6 +13,7 @@ from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.data import DatasetIndex, ImageMaskPair
 from hypercolumns.data.labelling import LabelSettings, check_binary, class_pixels, label_scheme
 from hypercolumns.data.mask_survey import survey_masks
+from hypercolumns.data.pairing import MASK_SUFFIXES
 from hypercolumns.data.value_check import check_values
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import FULL_RANGE, RULES, ImageDecoding
@@ -65,15 +66,26 @@ def mask_folder(cfg: DictConfig) -> Path:
 
 
 def label_files(cfg: DictConfig, images: DatasetIndex) -> list[LabelFiles]:
-    """Return the files of the labels of each image."""
+    """Return the files of the labels of each image.
+
+    Raises:
+        HypercolumnsError: if masks can't be written to files of these names.
+    """
     masks = mask_folder(cfg)
+    unreadable = next((mask for _, mask in _pairs(images) if mask.suffix.lower() not in MASK_SUFFIXES), None)
+    if unreadable is not None:
+        raise HypercolumnsError(
+            f"data.mask_name={cfg.data.mask_name}: {unreadable.name} can't hold labels; let the name end with "
+            f"{', '.join(MASK_SUFFIXES[:-1])} or {MASK_SUFFIXES[-1]}, or with .* for .png"
+        )
     return [LabelFiles(mask, journal_path(masks, mask)) for _, mask in _pairs(images)]
 
 
 def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFiles]) -> LabelRules:
     """Decide how masks are read and written.
 
-    Masks that other programs wrote are read, and must be clear, as in all stages.
+    Masks that other programs wrote are read, and must be clear, as in all stages. Own masks are clear, also those that
+    were written before a class was added.
 
     Args:
         cfg: the config.
@@ -92,7 +104,7 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
         of_others = tuple(
             pair
             for (pair, _), of_image in zip(_pairs(images), files, strict=True)
-            if of_image.mask.is_file() and of_image.own_record(coding) is None
+            if of_image.mask.is_file() and of_image.own_record() is None
         )
         survey = survey_masks(replace(images, splits={"train": of_others}), checks_dir(cfg, images))
         scheme, notes = label_scheme(images, survey, replace(said, missing_classes="allow"))

@@ -291,7 +291,7 @@ def test_a_failure_of_one_image_does_not_end_all(world, monkeypatch, method, err
             worker.fill(1, 1, 1).result(5)
 
 
-def test_labels_that_can_not_be_read_refuse_the_image(world, monkeypatch):
+def test_unreadable_labels_refuse_the_image(world, monkeypatch):
     def labels(number):
         if number == 1:
             raise HypercolumnsError("the mask has another size")

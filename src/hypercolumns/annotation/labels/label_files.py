@@ -39,8 +39,12 @@ class LabelFiles:
         except FileNotFoundError:
             return None
 
-    def own_record(self, coding: MaskCoding) -> Entry | None:
-        """Return the journal's record of the mask on the disk, if this program wrote the mask with these classes."""
+    def own_record(self, coding: MaskCoding | None = None) -> Entry | None:
+        """Return the journal's record of the mask on the disk, if this program wrote the mask.
+
+        Args:
+            coding: the classes that it must have been written with; None: any.
+        """
         mask = self.mask_hash()
         record: Entry | None
         entries = last_entries(self.journal, 2)
@@ -49,7 +53,8 @@ class LabelFiles:
         else:
             entries = read_journal(self.journal)
             record, first = _record_of(entries, mask), entries[0] if entries else {}
-        return record if record and record["own"] and MaskCoding.from_json(first) == coding else None
+        fits = coding is None or MaskCoding.from_json(first) == coding
+        return record if record and record["own"] and fits else None
 
     def is_behind(self) -> bool:
         """Whether the mask may lack edits of the journal, because a kill came before they were written."""
