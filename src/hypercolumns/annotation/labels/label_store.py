@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
 from hypercolumns.annotation.labels.stored_labels import StoredLabels
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.io.files import release_lock
 from hypercolumns.io.images import PixelShape
 
@@ -131,10 +131,15 @@ class LabelStore:
         try:
             labels.write()
             self.failed = None
-        except (HypercolumnsError, OSError) as error:
-            if self.failed != str(error):
-                self._say(f"warning: {error}")
-            self.failed = str(error)
+        except Exception as error:  # whatever it is, the masks of other images must be written
+            failed = str(error)
+            if not isinstance(error, HypercolumnsError | OSError):
+                failed = (
+                    f"{labels.files.mask} can't be written ({summarize_error(error)}); the labels are in the journal"
+                )
+            if self.failed != failed:
+                self._say(f"warning: {failed}")
+            self.failed = failed
         finally:
             with self._changed:
                 self._users[number] -= 1
@@ -149,5 +154,5 @@ class LabelStore:
             self._changed.notify()
         self._writer.join()
         for labels in self._open.values():
-            with suppress(HypercolumnsError, OSError):  # the writer has said it; the edits are in the journal
+            with suppress(Exception):  # the writer has said it; the edits are in the journal
                 labels.write()
