@@ -78,6 +78,25 @@ def test_wildcard_takes_only_addresses():
         check("evil.example:80")
 
 
+def test_browsers_leave_out_the_port_of_http():
+    for host in ("127.0.0.1", "localhost", "[::1]", "127.0.0.1:80"):
+        headers = [(b"host", host.encode()), (b"origin", f"http://{host}".encode())]
+        assert Address("127.0.0.1", 80, "secret").check({"path": "/secret/x", "headers": headers}) == "x"
+    for host in ("127.0.0.1:", "[::1", "::1", "evil.example", "127.0.0.1:8000"):
+        with pytest.raises(requests.RefusedError, match="Host"):
+            Address("127.0.0.1", 80, "secret").check({"path": "/secret/x", "headers": [(b"host", host.encode())]})
+
+
+def test_names_of_the_machine_are_looked_up_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getfqdn", lambda: asked.append(1) or "workstation.lab.example")
+    address = Address("0.0.0.0", 8000, "secret")
+    for _ in range(3):
+        headers = [(b"host", b"workstation.lab.example:8000")]
+        assert address.check({"path": "/secret/x", "headers": headers}) == "x"
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [

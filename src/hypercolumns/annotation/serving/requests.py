@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 MAX_BODY = 16 << 20  # bytes
 MAX_QUERY = 1000  # bytes
 WHOLE_NUMBER = re.compile("-?[0-9]{1,12}")
+HOST = re.compile(r"(\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(:(?P<port>[0-9]+))?")
+HTTP_PORT = "80"  # which browsers leave out
 WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -44,11 +46,18 @@ class Address:
         host: the host that the server listens on.
         port: the port.
         token: the secret that begins every path.
+        names: the names of this machine, unless only the machine itself reaches the server.
     """
 
     host: str
     port: int
     token: str
+    names: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Look up the names of this machine, which may take seconds, so it is not done for each request."""
+        names = () if self.is_local else (self.host, socket.gethostname(), socket.getfqdn())
+        object.__setattr__(self, "names", frozenset(name.lower() for name in names))
 
     @property
     def url(self) -> str:
@@ -84,14 +93,13 @@ class Address:
 
     def _is_own(self, host: str) -> bool:
         """Whether a Host header names this server. A name of another site that leads here must not."""
-        name, _, port = host.rpartition(":")
-        name = name.lower().removeprefix("[").removesuffix("]")
-        if port != str(self.port):
+        parts = HOST.fullmatch(host)
+        if parts is None or (parts["port"] or HTTP_PORT) != str(self.port):
             return False
-        if _is_loopback(self.host):
-            return name == "localhost" or _is_loopback(name)
-        own = {self.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
-        return name in own or (self.host in WILDCARDS and (_is_ip(name) or name == "localhost"))
+        name = (parts["ip"] or parts["name"]).lower()
+        if self.is_local:
+            return _is_loopback(name)
+        return name in self.names or (self.host in WILDCARDS and (_is_ip(name) or name == "localhost"))
 
 
 async def read_json(scope: Scope, receive: Receive) -> dict[str, Any]:
