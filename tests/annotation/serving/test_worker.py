@@ -138,6 +138,30 @@ def test_a_label_comes_between_parts_of_maps(world):
     assert ("prepare", "1") not in world.trainer.calls
 
 
+def test_a_label_in_a_large_image_keeps_none_waiting(world):
+    """Its maps are made in parts, between which other images are labelled and shown."""
+    world.trainer.parts["1"] = 10_000
+    worker = world.make()
+    worker.change(1, [STROKE], 6)
+    worker.start()
+    world.wait(lambda: "part" in world.names())
+    worker.change(0, [STROKE], 6)
+    assert worker.show(screen(0), -1).result(5).screen == screen(0)
+    assert worker.fill(0, 1, 1).result(5)[0] == 1
+    assert ("prepare", "1") not in world.trainer.calls
+
+
+def test_a_label_in_a_large_image_is_learned(world):
+    world.trainer.parts["1"] = 5
+    world.pictures.of[1].flat[:3] = 1
+    worker = world.make()
+    worker.change(1, [STROKE], 6)
+    worker.change(0, [STROKE], 6)
+    worker.start()
+    world.wait(lambda: worker.state["trained"] and ("label", "1", [0, 0, 0], [0, 1, 2], 1) in world.trainer.calls)
+    assert world.trainer.calls.count(("part", "1", 4)) == 1
+
+
 def test_another_image_is_shown_between_parts(world):
     world.trainer.parts["1"] = 10_000
     worker = world.make()

@@ -69,6 +69,10 @@ class ImageFeed:
         """Whether there are labelled images that the trainer does not know yet."""
         return bool(self._unread)
 
+    def is_ready(self, number: int) -> bool:
+        """Whether the maps of an image are there, or it can't be used."""
+        return number in self.sizes or number in self.broken
+
     def read_next(self) -> bool:
         """Tell the trainer all labels of the next image; return whether this is done, or take the next step to it."""
         if not self.prepare_some(self._unread[0]):
@@ -122,7 +126,7 @@ class ImageFeed:
 
     def prepare_some(self, number: int) -> bool:
         """Compute the maps of a part of an image; return whether the image is done: it can be used, or is broken."""
-        if number in self.sizes or number in self.broken:
+        if self.is_ready(number):
             return True
         if number not in self._parts:
             self._parts = {number: self._prepared(number)}  # the parts of one image are in memory at a time

@@ -201,14 +201,17 @@ class TrainingWorker:
 
     def _step(self) -> bool:
         """Do what is most urgent; return whether there was anything."""
-        if self._changes:
-            self._learn()
+        if (change := self._take_change()) is not None:
+            self._learn(*change)
         elif self._tasks:
             self._run_task()
         elif due := self._due():
             self._answer(due)
         elif self._is_worth_saving():
             self._save_now_and_then()
+        elif self._changes and (self._converged or self._alternate):  # of an image without maps
+            self._alternate = False
+            self._feed.prepare_some(self._changes[0][0])
         elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
             if self._feed.read_next():
@@ -250,9 +253,16 @@ class TrainingWorker:
         quiet = time.monotonic() - self._changed_at > QUIET
         return number if number in self._feed.sizes or quiet else None
 
-    def _learn(self) -> None:
+    def _take_change(self) -> tuple[int, list[Change], int] | None:
+        """Return the first change of an image whose maps are there; None if there is none."""
         with self._wake:
-            number, changes, width = self._changes.popleft()
+            for position, change in enumerate(self._changes):
+                if self._feed.is_ready(change[0]):
+                    del self._changes[position]
+                    return change
+        return None
+
+    def _learn(self, number: int, changes: list[Change], width: int) -> None:
         self._feed.label(number, changes, width)
         self._labels_changed()
 
