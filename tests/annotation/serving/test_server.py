@@ -27,6 +27,15 @@ def paint(world, number=0):
     return world.post(f"api/images/{number}/edits", {"edits": edits})
 
 
+def written_mask(mask, before):
+    """Wait until another mask is on the disk, and return it."""
+    for _ in range(200):
+        if mask.is_file() and mask.read_bytes() != before:
+            return mask.read_bytes()
+        time.sleep(0.02)
+    raise AssertionError("no mask is written")
+
+
 def converge(world):
     for _ in range(600):
         if world.get("api/session").json["model"]["trained"]:
@@ -76,6 +85,21 @@ def test_mask_is_written_soon_after_an_edit(world):
         time.sleep(0.02)
     labels = read_mask(mask, LabelScheme.of(["sky", "tree", "road"]))
     assert labels.unique().tolist() == [0, 2, 255]
+
+
+def test_a_mask_that_is_overwritten_is_named(world):
+    paint(world)
+    mask, masks = world.folder / "masks" / "a.png", world.folder / "masks"
+    other = written_mask(mask, b"") + b"by another program"
+    mask.write_bytes(other)
+    world.post("api/images/0/undo")
+    written_mask(mask, other)
+    world.session.stop()
+    copy = next(path for path in (masks / ".annotation").iterdir() if path.suffix == ".png")
+    assert copy.read_bytes() == other
+    problem = world.get("api/state", "after=-1").json["problem"]
+    assert str(mask) in problem
+    assert str(copy) in problem
 
 
 def test_prediction_waits_for_the_first_labels(world):

@@ -138,7 +138,7 @@ def test_a_label_comes_between_parts_of_maps(world):
     assert ("prepare", "1") not in world.trainer.calls
 
 
-def test_a_label_in_a_large_image_keeps_none_waiting(world):
+def test_a_large_image_keeps_none_waiting(world):
     """Its maps are made in parts, between which other images are labelled and shown."""
     world.trainer.parts["1"] = 10_000
     worker = world.make()

@@ -61,6 +61,7 @@ class LabelStore:
 
     Attributes:
         failed: why the last writing of a mask failed; None if it did not.
+        overwrote: a line on the last mask that something else changed during the session; None if there is none.
     """
 
     def __init__(self, files: Sequence[LabelFiles], rules: LabelRules, say: Callable[[str], None]) -> None:
@@ -71,6 +72,7 @@ class LabelStore:
         self._dirty: dict[int, float] = {}  # when each mask is to be written
         self._ending = False
         self.failed: str | None = None
+        self.overwrote: str | None = None
         self._writer = Thread(target=self._write_all, name="masks", daemon=True)
         self._writer.start()
 
@@ -141,6 +143,7 @@ class LabelStore:
                 self._say(f"warning: {failed}")
             self.failed = failed
         finally:
+            self.overwrote = labels.overwrote or self.overwrote
             with self._changed:
                 self._users[number] -= 1
                 if labels.dirty and not self._ending:

@@ -48,6 +48,7 @@ class StoredLabels:
     Attributes:
         files: the files.
         journal: the journal; None before the first edit of an image without one.
+        overwrote: a line that names the copy of what something else wrote to the mask meanwhile; None if nothing did.
 
     Raises:
         HypercolumnsError: if there is a mask that can't be used, or that has another size than the image.
@@ -60,6 +61,7 @@ class StoredLabels:
         self._opened = open_labels(files, rules, size, say)
         self._history = self._opened.history
         self.journal = None if self._opened.steps is None else Journal(files.journal)
+        self.overwrote: str | None = None
         self._steps, self._written_steps = self._opened.steps or 0, self._opened.mask_steps
         self._mask, self._own = self._opened.mask, self._opened.own
 
@@ -93,7 +95,7 @@ class StoredLabels:
 
         Raises:
             ArgumentError: if there is none.
-            OSError: if the journal can't be written.
+            OSError: if the journal can't be written; nothing is undone then.
         """
         with self._lock:
             if self._history.undo_steps:
@@ -105,7 +107,7 @@ class StoredLabels:
 
         Raises:
             ArgumentError: if there is none.
-            OSError: if the journal can't be written.
+            OSError: if the journal can't be written; nothing is made again then.
         """
         with self._lock:
             if self._history.redo_steps:
@@ -168,7 +170,11 @@ class StoredLabels:
         with atomic_write(copy) as temporary:
             shutil.copyfile(self.files.mask, temporary)
         if found != self._mask:
-            self._say(f"{self.files.mask} was changed by something else meanwhile; {copy} is a copy of this version")
+            self.overwrote = (
+                f"{self.files.mask} was changed by something else meanwhile, and is overwritten by the labels of the "
+                f"page; {copy} is a copy of that version"
+            )
+            self._say(self.overwrote)
 
     def _record(self, entry: Entry) -> None:
         """Write a step to the journal; the first step begins it."""

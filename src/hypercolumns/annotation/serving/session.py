@@ -140,7 +140,7 @@ class AnnotationSession:
             "images": self._progress(),
             "model": self._worker.state,
             "saved": None if saved is None else str(saved),
-            "problem": self._store.failed or self._worker.failed,
+            "problem": self._store.failed or self._worker.failed or self._store.overwrote,
         }
 
     def _progress(self) -> list[dict[str, Any]]:

@@ -36,7 +36,8 @@ class NoLabelsError(ArgumentError):
 class TrainingWorker:
     """Train on labels as they come, and predict what is on the screen, in a thread of its own.
 
-    New labels go before everything else; what takes long is done in parts. All public methods return at once.
+    New labels go before everything else. Maps, training and the prediction of whole images are done in parts, between
+    which labels are learned; only `fill` and `save` are done in one go. All public methods but `stop` return at once.
 
     Args:
         trainer: the trainer, which no other thread may use.
