@@ -24,6 +24,7 @@ class RecordingTrainer:
 
     def __init__(self):
         self.calls, self.left, self.gate, self.parts = [], 0, threading.Event(), {}
+        self.labelled = {}
         self.gate.set()
 
     def prepare_in_parts(self, key, image):
@@ -52,7 +53,8 @@ class RecordingTrainer:
         self.calls.append(("margin", key))
         return {"0": 0.9, "1": 0.2, "2": 0.6}[key]
 
-    def suggest_region(self, key):
+    def suggest_region(self, key, labelled):
+        self.labelled[key] = labelled.clone()
         return Region(1, 0.2, 1, 2, torch.ones(2, 3, dtype=torch.bool)) if key == "1" else None
 
     @property
@@ -191,10 +193,12 @@ def test_a_new_label_comes_before_more_training(world):
 
 def test_others_are_measured_after_the_training(world):
     worker = world.make()
+    world.pictures.of[1][2, 3] = 0
     worker.change(0, [STROKE], 6)
     worker.start()
     world.wait(lambda: len(worker.margins()) == 3 and worker.suggestion["image"] is not None)
     assert worker.margins() == {0: 0.9, 1: 0.2, 2: 0.6}
+    assert world.trainer.labelled["1"].nonzero().tolist() == [[2, 3]]  # which is not suggested
     names = world.names()
     assert names.index("margin") > len(names) - 1 - names[::-1].index("train")
     assert worker.suggestion == {

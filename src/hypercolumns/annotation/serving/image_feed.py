@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hypercolumns.annotation.labels.pixel_runs import Change, to_indices
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.learning.suggestions import Region
 from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_error
 from hypercolumns.io.images import PixelShape
 from hypercolumns.labels import IGNORE_INDEX
@@ -117,6 +118,11 @@ class ImageFeed:
             self.sizes.pop(number, None)
             self._refuse(number, self.broken[number])
             return None
+
+    def suggest_region(self, number: int) -> Region | None:
+        """Return the region without labels that the model is least sure of, see `PixelTrainer.suggest_region`."""
+        labelled = torch.from_numpy(self._images.labels(number) != IGNORE_INDEX)
+        return self._trainer.suggest_region(str(number), labelled)
 
     def prepare(self, number: int) -> bool:
         """Compute the maps of an image, if that was not done; return whether it can be used."""

@@ -368,7 +368,7 @@ class TrainingWorker:
             "reason": "no region that the model is unsure of has a useful size",
         }
         for number in self._queue.most_useful():
-            region = self._feed.attempt(number, partial(self._trainer.suggest_region, str(number)))
+            region = self._feed.attempt(number, partial(self._feed.suggest_region, number))
             if number in self._feed.broken:
                 self._queue.leave_out(number)
             elif region is not None:
