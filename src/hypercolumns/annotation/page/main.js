@@ -36,6 +36,7 @@ page.workspace = new Workspace(page.view, {
   },
   grid: newPrediction,
   steps: showSteps,
+  asked: (operation) => page.suggestion.labelsChange(operation),
   answered: (answer, operation) => page.suggestion.answered(operation),
   labelled(image, labelled) {
     page.images.update(image, { labelled });
@@ -50,7 +51,6 @@ page.tools = new Tools({
   restore: () => page.workspace.restore(),
   edit(value, runs) {
     tell("stroke-end", { image: page.workspace.image });
-    if (page.suggestion.isAwaited) page.suggestion.dismiss(); // who paints on does not want to be led away
     page.workspace.edit(value, runs);
   },
   fill: (row, column, value) => page.workspace.ask("fill", { row, column, value }),

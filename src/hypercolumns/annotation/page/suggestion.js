@@ -11,7 +11,7 @@ export class Suggestion {
 
   /** workspace: where it is shown; open(image): opens an image, returns whether it did. on: {failed, said, ready, region}. */
   constructor(workspace, open, on) {
-    Object.assign(this, { workspace, open, on, current: null });
+    Object.assign(this, { workspace, open, on, current: null, isAwaited: false, isContinued: false, other: null });
   }
 
   setClasses(classes) {
@@ -46,9 +46,14 @@ export class Suggestion {
     if (!this.current || this.current.image !== this.workspace.image) return false;
     const { runs } = this.current;
     this.dismiss();
-    this.workspace.edit(value, runs, "accept");
+    this.workspace.ask("accept", { value, runs });
     this.isContinued = true; // once the server knows this answer, its next suggestion is another one
     return true;
+  }
+
+  /** To be called when labels are to change: the region may hold other labels now, which it must not paint over. */
+  labelsChange({ kind }) {
+    if (kind !== "accept") this.dismiss(); // and who paints on does not want to be led away
   }
 
   /** To be called when the server has answered an edit. */
@@ -63,7 +68,7 @@ export class Suggestion {
     const had = this.current !== null;
     this.#asking += 1;
     if (this.isAwaited) this.on.ready();
-    this.isAwaited = false;
+    this.isAwaited = this.isContinued = false;
     this.current = null;
     get("suggestion").hidden = true;
     this.on.region(null);

@@ -14,13 +14,14 @@ export class Workspace {
 
   /**
    * view: which part of the image is shown. on: {opened(), failed(error), painted(), grid(), steps(), queue(),
-   * answered(answer, operation), labelled(image, counts), found(channel), lost(channel, error)}.
+   * asked(operation), answered(answer, operation), labelled(image, counts), found(channel), lost(channel, error)}.
    */
   constructor(view, on) {
     Object.assign(this, { view, on, image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
     this.queue = new EditQueue({
       answered: (image, answer, operation) => this.#answered(image, answer, operation),
       reloaded: (image, labels) => this.#reloaded(image, labels),
+      mixed: (image) => this.reload(image),
       refused: (image, error) => {
         this.on.failed(error);
         this.reload(image);
@@ -53,7 +54,8 @@ export class Workspace {
     const { signal } = this.#opening;
     let photo, labels;
     try {
-      [photo, labels] = await Promise.all([this.#photos.load(image, signal), api.labels(image, signal)]);
+      do [photo, labels] = await Promise.all([this.#photos.load(image, signal), this.queue.labels(image, signal)]);
+      while (!this.queue.isFresh(image, labels));
     } catch (error) {
       if (!signal.aborted) this.on.failed(error);
       return false;
@@ -75,8 +77,9 @@ export class Workspace {
 
   /** Take the labels from the server again, and what it does not know yet on top. */
   async reload(image = this.image) {
+    if (image !== this.image) return; // it is asked for when it is opened
     try {
-      this.#reloaded(image, await api.labels(image));
+      this.#reloaded(image, await this.queue.labels(image));
     } catch (error) {
       const isSilent = error instanceof api.ConnectionError && !(error instanceof api.TroubleError);
       if (!isSilent) this.on.failed(error); // where nothing answers, the page reloads once the polls are answered
@@ -100,16 +103,17 @@ export class Workspace {
     if (this.#isOutdated) this.reload();
   }
 
-  edit(value, runs, kind = "edit") {
+  edit(value, runs) {
     this.#unfinished = null;
     this.labels.apply(runs, value);
     this.on.painted();
-    this.ask(kind, { value, runs });
+    this.ask("edit", { value, runs });
   }
 
-  /** Undo, redo or fill: only the server knows what they change. */
+  /** Undo, redo, fill, or accept a suggestion: only the server knows what they change. */
   ask(kind, details = {}) {
     const operation = { kind, image: this.image, ...details };
+    this.on.asked(operation);
     this.#count(operation);
     this.on.steps();
     this.queue.add(operation);
@@ -130,8 +134,10 @@ export class Workspace {
     this.on.answered(answer, operation);
   }
 
-  #reloaded(image, { height, width, values, undo, redo }) {
+  #reloaded(image, labels) {
     if (image !== this.image) return;
+    if (!this.queue.isFresh(image, labels)) return this.reload(image); // an answer has come since it was asked for
+    const { height, width, values, undo, redo } = labels;
     this.queue.confirm(image, undo);
     this.labels = new LabelMap(height, width, values);
     this.#isOutdated = true;
@@ -154,7 +160,9 @@ export class Workspace {
 
   // What the server does not know yet lies on top of what it says.
   #repaint() {
-    for (const { value, runs } of this.queue.pending(this.image)) if (runs) this.labels.apply(runs, value);
+    for (const { kind, value, runs } of this.queue.pending(this.image)) {
+      if (kind === "edit") this.labels.apply(runs, value);
+    }
     this.on.painted();
   }
 }

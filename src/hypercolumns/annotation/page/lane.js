@@ -1,0 +1,74 @@
+// Operations that are sent one batch after the other, each of them again and again until it is answered.
+
+import * as api from "./api.js";
+
+const FIRST_WAIT = 500; // milliseconds, doubled after each failure
+const LONGEST_WAIT = 4000;
+
+export class Lane {
+  waiting = []; // {kind, image, ...}: the first of them may be on their way
+  image = null; // the image of the batch that the server may be working on
+  #isRunning = false;
+  #wake = () => {};
+  #leavers = []; // to be called when something has left the lane
+
+  /**
+   * does: {next(), send(batch), countDone(batch), lost(error), changed()}. `next` returns the batch to send, [] if there
+   * is none. `send`, and `countDone` after a lost answer, return {settled, tell}: how many of the batch can leave, and
+   * what to call then.
+   */
+  constructor(does) {
+    this.does = does;
+  }
+
+  add(operation) {
+    this.waiting.push(operation);
+    if (!this.#isRunning) this.#run();
+  }
+
+  /** Wait until nothing of an image is in the lane. */
+  async without(image) {
+    while (this.waiting.some((one) => one.image === image)) {
+      await new Promise((resolve) => this.#leavers.push(resolve));
+    }
+  }
+
+  /** Do not wait any longer for the next try. */
+  retryNow() {
+    this.#wake();
+  }
+
+  async #run() {
+    this.#isRunning = true;
+    let wait = FIRST_WAIT;
+    let isUnsure = false; // whether the server may have done the first ones already
+    for (let batch; (batch = this.does.next()).length; ) {
+      try {
+        this.#leave(isUnsure ? await this.does.countDone(batch) : await this.does.send(batch));
+        isUnsure = false;
+        wait = FIRST_WAIT;
+      } catch (error) {
+        if (!(error instanceof api.ConnectionError)) throw error;
+        isUnsure = true;
+        this.does.lost(error);
+        await this.#pause(wait);
+        wait = Math.min(LONGEST_WAIT, 2 * wait);
+      }
+    }
+    this.#isRunning = false;
+  }
+
+  #leave({ settled, tell }) {
+    this.waiting.splice(0, settled);
+    tell?.();
+    this.does.changed();
+    for (const resolve of this.#leavers.splice(0)) resolve();
+  }
+
+  #pause(milliseconds) {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      setTimeout(resolve, milliseconds);
+    });
+  }
+}
