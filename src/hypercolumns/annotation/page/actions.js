@@ -10,27 +10,13 @@ const ARROW = { arrowup: [0, -1], arrowdown: [0, 1], arrowleft: [-1, 0], arrowri
 const get = (id) => document.getElementById(id);
 
 export function makeActions(page) {
-  const { workspace, tools, view, suggestion, classList, pointer } = page;
+  const { suggestion, tools } = page;
   return {
+    ...toolActions(page),
+    ...classActions(page),
     ...viewActions(page),
-    brush: () => tools.choose("brush"),
-    eraser: () => tools.choose("eraser"),
-    polygon: () => tools.choose("polygon"),
-    fill: () => tools.choose("fill"),
-    size: (direction) => tools.stepSize(direction),
-    undo: () => tools.removeCorner() || (workspace.undo > 0 && workspace.ask("undo")),
-    redo: () => workspace.redo > 0 && workspace.ask("redo"),
-    removeCorner: () => tools.removeCorner(),
+    ...keyboardActions(page),
     cancel: () => closeDrawers() || tools.cancel() || suggestion.dismiss() || dismissNotice(),
-    digit(event) {
-      const typed = classList.type(event.key, event.timeStamp);
-      const name = tools.value === VOID ? "not labelled" : page.classes[tools.value].name;
-      showEntry(`${typed}: ${name}`);
-    },
-    findClass() {
-      if (!get("classes").classList.contains("open")) toggleDrawer("classes");
-      get("class-filter").focus();
-    },
     step: (distance) => step(page, distance),
     next: () => step(page, 1),
     previous: () => step(page, -1),
@@ -42,6 +28,42 @@ export function makeActions(page) {
     theme: () => get("theme").click(),
     help: () => get("help").showModal(),
     drawer: (name) => toggleDrawer(name),
+  };
+}
+
+function toolActions({ tools, workspace }) {
+  return {
+    brush: () => tools.choose("brush"),
+    eraser: () => tools.choose("eraser"),
+    polygon: () => tools.choose("polygon"),
+    fill: () => tools.choose("fill"),
+    size: (direction) => tools.stepSize(direction),
+    undo: () => tools.removeCorner() || (workspace.undo > 0 && workspace.ask("undo")),
+    redo: () => workspace.redo > 0 && workspace.ask("redo"),
+    removeCorner: () => tools.removeCorner(),
+    finish: () => tools.finish(),
+  };
+}
+
+function classActions(page) {
+  const { classList, tools } = page;
+  return {
+    digit(event) {
+      const typed = classList.type(event.key, event.timeStamp);
+      const name = tools.value === VOID ? "not labelled" : page.classes[tools.value].name;
+      showEntry(`${typed}: ${name}`);
+    },
+    findClass() {
+      if (!get("classes").classList.contains("open")) toggleDrawer("classes");
+      get("class-filter").focus();
+    },
+  };
+}
+
+/** What the keys do in place of a mouse. */
+function keyboardActions(page) {
+  const { tools, view, pointer } = page;
+  return {
     keyboardCursor() {
       tools.keyboard = tools.keyboard ? null : keyboardStart(page);
       showEntry(tools.keyboard ? "Arrow keys move the cursor" : "Arrow keys pan");
@@ -57,10 +79,10 @@ export function makeActions(page) {
       if (!tools.keyboard) return pointer.setSpace(true);
       if (event.repeat || !pointer.isReady) return;
       const place = [tools.keyboard[0] + 0.5, tools.keyboard[1] + 0.5];
-      if (tools.stroke) tools.release();
-      else tools.press(place, view, { predicted: event.shiftKey });
+      if (tools.stroke) return tools.release();
+      tools.press(place, view, { predicted: event.shiftKey });
+      if (!tools.stroke) tools.release(); // a corner or a fill, which need no second press
     },
-    finish: () => tools.finish(),
   };
 }
 

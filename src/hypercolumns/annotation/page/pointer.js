@@ -44,7 +44,7 @@ export class Pointer {
     this.tools.keyboard = null; // the mouse takes over from the arrow keys
     if (event.pointerType === "touch") {
       this.#fingers.set(event.pointerId, this.#screen(event));
-      if (this.#fingers.size === 2) this.tools.cancel(); // the first finger of a pinch is no stroke
+      if (this.#fingers.size === 2) this.tools.cancelPress(); // the first finger of a pinch is no stroke
       if (this.#fingers.size >= 2) return;
     }
     if (event.button === 1 || (event.button === 0 && this.spaceHeld)) {
@@ -91,7 +91,7 @@ export class Pointer {
     this.#fingers.delete(event.pointerId);
     if (this.#panning?.id === event.pointerId) this.#panning = null;
     else if (pinched) return;
-    else if (event.type === "pointercancel") this.tools.cancel();
+    else if (event.type === "pointercancel") this.tools.cancelPress();
     else this.tools.release();
     this.#showCursor();
   }

@@ -15,12 +15,13 @@ export class Tools {
     Object.assign(this, { on, tool: "brush", size: 7, value: 0, classes: [], cursor: null, keyboard: null });
     this.stroke = null;
     this.corners = [];
+    this.pressed = null; // what the end of the press will do
   }
 
   setImage(height, width) {
     this.height = height;
     this.width = width;
-    this.stroke = null;
+    this.stroke = this.pressed = null;
     this.corners = [];
     this.keyboard &&= [Math.floor(width / 2), Math.floor(height / 2)];
   }
@@ -48,14 +49,16 @@ export class Tools {
   }
 
   /**
-   * Begin at a place of the image. view: to compare with distances on the screen.
+   * Begin at a place of the image. A stroke begins at once; a corner and a fill wait for `release`, because the press may
+   * turn out to be the first finger of a pinch, and they could not be taken back without a trace. view: to compare with distances on the screen.
    * erases: as the second button of the mouse does. predicted: fill with the predicted class.
    */
   press([x, y], view, { erases = false, predicted = false } = {}) {
     const pixel = [Math.floor(x), Math.floor(y)];
-    if (this.tool === "polygon") this.#addCorner([x, y], view);
+    if (this.tool === "polygon") this.pressed = () => this.#addCorner([x, y], view);
     else if (this.tool === "fill") {
-      if (this.#isInside(pixel)) this.on.fill(pixel[1], pixel[0], erases ? VOID : predicted ? null : this.value);
+      const value = erases ? VOID : predicted ? null : this.value;
+      this.pressed = () => this.#isInside(pixel) && this.on.fill(pixel[1], pixel[0], value);
     } else {
       this.stroke = { last: pixel, runs: [], value: erases || this.tool === "eraser" ? VOID : this.value };
       this.#extend(pixel);
@@ -68,8 +71,11 @@ export class Tools {
     if (this.stroke) this.#extend([Math.floor(x), Math.floor(y)]);
   }
 
-  /** End a stroke: it becomes an edit. */
+  /** End a press: a stroke becomes an edit, a corner is set, a region is filled. */
   release() {
+    const { pressed } = this;
+    this.pressed = null;
+    pressed?.();
     if (!this.stroke) return;
     const { runs, value } = this.stroke;
     this.stroke = null;
@@ -91,11 +97,16 @@ export class Tools {
   /** Drop the stroke or the polygon that is not finished; say whether there was one. */
   cancel() {
     const busy = this.stroke !== null || this.corners.length > 0;
-    if (this.stroke) this.on.restore();
-    this.stroke = null;
     this.corners = [];
-    this.on.changed();
+    this.cancelPress();
     return busy;
+  }
+
+  /** Drop what the press has begun. The corners that were set before stay. */
+  cancelPress() {
+    if (this.stroke) this.on.restore();
+    this.stroke = this.pressed = null;
+    this.on.changed();
   }
 
   /** Take back the last corner of the polygon; say whether there was one. */
