@@ -8,7 +8,24 @@ const PAUSE = 1000; // after a failure
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Ask again and again until stopped. ask(version, signal) returns the next version, or undefined to keep it. */
+/** Wait until the page can be seen. */
+async function untilVisible() {
+  while (document.visibilityState === "hidden") {
+    await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  }
+}
+
+/** A controller whose signal tells when the page is hidden. To be aborted when it is no longer needed. */
+function untilHidden() {
+  const hidden = new AbortController();
+  document.addEventListener("visibilitychange", () => hidden.abort(), { signal: hidden.signal });
+  return hidden;
+}
+
+/**
+ * Ask again and again until stopped, while the page can be seen: the server shall not predict for pages in the
+ * background. ask(version, signal) returns the next version, or undefined to keep it.
+ */
 class Poll {
   constructor(ask, on) {
     this.controller = new AbortController();
@@ -22,16 +39,21 @@ class Poll {
   async #run(ask, on) {
     const { signal } = this.controller;
     for (let version = -1; !signal.aborted; ) {
+      await untilVisible();
+      const hidden = untilHidden();
       try {
-        version = (await ask(version, signal)) ?? version;
+        version = (await ask(version, AbortSignal.any([signal, hidden.signal]))) ?? version;
         on.found();
       } catch (error) {
         if (signal.aborted) return;
+        if (hidden.signal.aborted) continue;
         if (error instanceof api.RefusedError) return on.refused(error); // it would be refused again
         if (!(error instanceof api.ConnectionError)) throw error;
         version = -1; // a server that was started again counts from the beginning
         on.lost(error);
         await sleep(PAUSE);
+      } finally {
+        hidden.abort();
       }
     }
   }
