@@ -2,10 +2,12 @@
 
 import { css } from "./colors.js";
 
+const COUNT = new Intl.NumberFormat("en");
 const sum = (counts) => counts.reduce((total, count) => total + count, 0);
 
 export class ImageList {
-  #rows = new Map(); // by number: {row, bar, sure}
+  #rows = new Map(); // by number: {item, row, bar, sure}
+  #byNumber = new Map(); // the images
 
   constructor(onOpen) {
     this.list = document.getElementById("image-list");
@@ -23,10 +25,10 @@ export class ImageList {
     this.list.addEventListener("keydown", (event) => this.#walk(event));
   }
 
-  setSession({ images, classes, order }) {
+  setSession({ images, classes }) {
     this.classes = classes;
     this.images = images.map((image) => ({ ...image }));
-    if (!this.#rows.size) this.order.value = order === "margin" ? "margin" : "name";
+    this.#byNumber = new Map(this.images.map((image) => [image.number, image]));
     for (const image of this.images) {
       if (!this.#rows.has(image.number)) this.#rows.set(image.number, makeRow(image));
       this.#show(image);
@@ -35,15 +37,20 @@ export class ImageList {
   }
 
   get(number) {
-    return this.images.find((image) => image.number === number);
+    return this.#byNumber.get(number);
   }
 
-  /** Take what has changed of an image. The order stays until it is asked for, so that no row moves away. */
-  update(number, changes) {
-    const image = this.get(number);
-    if (!image) return;
-    Object.assign(image, changes);
-    this.#show(image);
+  /**
+   * Take what has changed of some images: [{number, ...}]. The order stays until it is asked for, so that no row moves
+   * away.
+   */
+  update(changed) {
+    for (const { number, ...changes } of changed) {
+      const image = this.get(number);
+      if (!image || !differs(image, changes)) continue; // the server tells of all images each time
+      Object.assign(image, changes);
+      this.#show(image);
+    }
     this.#showCount();
   }
 
@@ -99,7 +106,8 @@ export class ImageList {
     if (problem) sure.textContent = "unreadable";
     else sure.textContent = margin === null || margin === undefined ? "" : `sure ${margin.toFixed(2)}`;
     const parts = this.classes.filter((_, index) => labelled?.[index]).map((one) => one.name);
-    row.title = problem ? `${name}: ${problem}` : `${name}: ${total ? `${total.toLocaleString("en")} pixels labelled (${parts.join(", ")})` : "no labels"}`;
+    const labels = total ? `${COUNT.format(total)} pixels labelled (${parts.join(", ")})` : "no labels";
+    row.title = `${name}: ${problem || labels}`;
   }
 
   #walk(event) {
@@ -111,6 +119,10 @@ export class ImageList {
     const place = items.indexOf(document.activeElement.closest("li"));
     items[place + step]?.firstChild.focus();
   }
+}
+
+function differs(image, changes) {
+  return Object.keys(changes).some((key) => String(image[key]) !== String(changes[key]));
 }
 
 function makeRow({ number, name }) {

@@ -40,21 +40,6 @@ export class LabelMap {
     if (top < bottom) this.#shrink(top, left, bottom, right);
   }
 
-  /** The values of the pixels of some runs, in order. */
-  read(runs) {
-    const parts = [];
-    for (let index = 0; index < runs.length; index += 2) {
-      parts.push(this.values.slice(runs[index], runs[index] + runs[index + 1]));
-    }
-    return parts;
-  }
-
-  /** Put back what `read` returned. */
-  write(runs, parts) {
-    parts.forEach((part, index) => this.values.set(part, runs[2 * index]));
-    this.#shrink(0, 0, this.height, this.width);
-  }
-
   /** The level whose pixels are at most as large as those of the screen. */
   level(scale) {
     const wanted = Math.floor(Math.log2(1 / scale));

@@ -15,7 +15,7 @@ import {
   Connection, dismissNotice, showError, showModel, showNotice, showPlace, showSaved, showState,
 } from "./status.js";
 import { Suggestion } from "./suggestion.js";
-import { Tools } from "./tools.js";
+import { MAX_SIZE, Tools } from "./tools.js";
 import { View } from "./view.js";
 import { Workspace } from "./workspace.js";
 
@@ -39,7 +39,7 @@ page.workspace = new Workspace(page.view, {
   asked: (operation) => page.suggestion.labelsChange(operation),
   answered: (answer, operation) => page.suggestion.answered(operation),
   labelled(image, labelled) {
-    page.images.update(image, { labelled });
+    page.images.update([{ number: image, labelled }]);
     page.classList.showShares(page.images.labelled(), "labelled");
   },
   found: (channel) => page.connection.found(channel),
@@ -90,6 +90,7 @@ async function start() {
   window.addEventListener("themechange", () => page.screen.redraw("tools"));
   window.addEventListener("beforeunload", (event) => page.workspace.queue.length && event.preventDefault());
   window.addEventListener("online", () => page.workspace.queue.retryNow());
+  get("size").max = MAX_SIZE;
   page.tools.setSize(page.tools.size);
   const session = await loadSession();
   page.classes = page.tools.classes = session.classes;
@@ -129,7 +130,7 @@ function takeSession(session) {
 }
 
 function takeState(state) {
-  for (const { number, ...changes } of state.images) page.images.update(number, changes);
+  page.images.update(state.images);
   page.classList.showShares(page.images.labelled(), "labelled");
   page.suggestion.stateChanged();
   if (state.problem && state.problem !== page.problem) showError(new Error(state.problem));
@@ -140,7 +141,7 @@ function takeState(state) {
   showStatus();
 }
 
-/** The server answers again: it may have been started anew, so take what it holds. */
+/** The server answers again: it may have been started again, so take what it holds. */
 async function recovered() {
   page.workspace.queue.retryNow();
   takeSession(await loadSession());

@@ -18,7 +18,7 @@ function lookup(shown, start, scale, { first, step, count, size }) {
   return indices;
 }
 
-/** A picture of a map over the canvas, drawn anew when the map, the view or the style has changed. */
+/** A picture of a map over the canvas, drawn again when the map, the view or the style has changed. */
 export class Overlay {
   constructor() {
     this.canvas = document.createElement("canvas");
