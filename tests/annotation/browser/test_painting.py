@@ -103,10 +103,16 @@ def test_keyboard_alone(hand):
     assert not hand.page.is_visible("#help")
 
 
+def suggest_once(hand, region):
+    """Answer the page by a region, and afterwards that there is none; it asks again with each news of the session."""
+    answers = [region]
+    nothing = {"image": None, "reason": "nothing is left"}
+    hand.page.route("**/suggestion", lambda route: route.fulfill(json=answers.pop() if answers else nothing))
+
+
 def test_suggestion_is_accepted_with_one_key(hand):
     region = {"image": 2, "value": 0, "runs": [0, 4, WIDTH, 4], "box": [0, 0, 2, 4], "margin": 0.25}
-    answers = [region, {"image": None, "reason": "nothing is left"}, {"image": None, "reason": "nothing is left"}]
-    hand.page.route("**/suggestion", lambda route: route.fulfill(json=answers.pop(0)))
+    suggest_once(hand, region)
     hand.press("s")
     hand.wait_text("#suggestion-text", "Is this sky? The model is 0.25 sure.")
     assert "photo2" in hand.page.inner_text("#image-name")
@@ -118,6 +124,27 @@ def test_suggestion_is_accepted_with_one_key(hand):
     hand.press("Control+z")
     hand.wait_enabled("[data-do=redo]", True)
     assert not (hand.labels(2)[:2, :4] == 0).any()
+
+
+def test_suggestion_goes_when_its_image_is_painted(hand):
+    """Its region was found without the new stroke, which it would paint over."""
+    region = {"image": 2, "value": 0, "runs": [0, WIDTH * HEIGHT], "box": [0, 0, HEIGHT, WIDTH], "margin": 0.25}
+    suggest_once(hand, region)
+    hand.press("s")
+    hand.wait_text("#suggestion-text", "Is this sky?")
+    hand.press("3", "w")
+    hand.stroke((30, 60), (30, 80))
+    assert not hand.page.is_visible("#suggestion")
+    hand.press("a")
+    hand.wait_text("#notice", "Nothing is left")  # the key asks for another one
+    hand.wait_saved()
+    assert (hand.labels(2)[30, 60:81] == 2).all()
+    assert (hand.labels(2) == 0).mean() < 0.5
+
+
+def test_the_size_slider_reaches_all_sizes(hand):
+    hand.press(*["]"] * 40)
+    assert hand.page.input_value("#size") == hand.page.text_content("#size-value") == "200"
 
 
 def test_labels_survive_a_kill(hand, server, browser):

@@ -1,0 +1,119 @@
+"""Parts of the page without a server: fingers, the list of images, polls of hidden pages."""
+
+import pytest
+
+# Fingers on a canvas of one CSS pixel for each pixel of the image.
+FINGERS = """
+async ([tool, events]) => {
+    const { Pointer } = await import("./page/pointer.js");
+    const { Tools } = await import("./page/tools.js");
+    const { View } = await import("./page/view.js");
+    const done = [];
+    const tools = new Tools({
+        preview: () => {}, restore: () => done.push("restored"), changed: () => {},
+        edit: (value, runs) => done.push(`edit of ${runs.length / 2} runs`),
+        fill: (row, column) => done.push(`fill ${row} ${column}`),
+    });
+    const view = new View();
+    view.resize(100, 100);
+    view.setImage(100, 100);
+    view.zoomTo(1);
+    tools.setImage(100, 100);
+    tools.choose(tool);
+    const canvas = document.createElement("canvas");
+    canvas.style = "position: fixed; left: 0; top: 0; width: 100px; height: 100px";
+    canvas.setPointerCapture = () => {};
+    document.body.append(canvas);
+    new Pointer(canvas, view, tools, { viewChanged() {}, toolsChanged() {}, moved() {} }).isReady = true;
+    for (const [type, pointerId, clientX, clientY] of events) {
+        canvas.dispatchEvent(new PointerEvent(type, { pointerId, clientX, clientY, pointerType: "touch", button: 0 }));
+    }
+    return [done, tools.corners.length];
+}
+"""
+DOWN, MOVE, UP, CANCEL = "pointerdown", "pointermove", "pointerup", "pointercancel"
+PINCH = [(DOWN, 1, 60, 60), (DOWN, 2, 80, 60), (MOVE, 1, 50, 60), (UP, 1, 50, 60), (UP, 2, 80, 60)]
+CORNERS = [(type, 1, x, y) for x, y in ((10, 10), (40, 10), (40, 40)) for type in (DOWN, UP)]
+
+
+@pytest.mark.parametrize(
+    ("tool", "events", "done", "corners"),
+    [
+        ("fill", PINCH, [], 0),
+        ("fill", [(DOWN, 1, 60, 70), (UP, 1, 60, 70)], ["fill 70 60"], 0),
+        ("fill", [(DOWN, 1, 60, 70), (CANCEL, 1, 60, 70)], [], 0),
+        ("polygon", [*CORNERS, *PINCH], [], 3),
+        ("polygon", [*CORNERS, (DOWN, 1, 11, 11), (UP, 1, 11, 11)], ["edit of 30 runs"], 0),
+        ("brush", PINCH, ["restored"], 0),
+        ("brush", [(DOWN, 1, 60, 60), (MOVE, 1, 70, 60), (UP, 1, 70, 60)], ["edit of 7 runs"], 0),
+    ],
+    ids=["pinch", "fill", "stopped fill", "pinch in a polygon", "polygon", "pinch with the brush", "stroke"],
+)
+def test_a_pinch_labels_nothing(modules, tool, events, done, corners):
+    assert modules.evaluate(FINGERS, [tool, events]) == [done, corners]
+
+
+def test_a_message_costs_little_with_many_images(modules):
+    """The server tells of all images each time; only the rows that have changed are written."""
+    seconds, written, count = modules.evaluate(
+        """async () => {
+            const { ImageList } = await import("./page/image_list.js");
+            document.body.innerHTML = `<ul id="image-list"></ul><input id="image-filter">
+                <select id="image-order"><option>name<option>margin</select><p id="image-count"></p>`;
+            const list = new ImageList(() => {});
+            const classes = [...Array(20).keys()].map((value) => ({ name: `class ${value}`, color: [value, 9, 9] }));
+            const images = [...Array(5000).keys()].map((number) =>
+                ({ number, name: `photo ${number}`, labelled: classes.map(() => number % 2), margin: 0.5 }));
+            list.setSession({ images, classes });
+            let written = 0;
+            const observer = new MutationObserver((changes) => (written += changes.length));
+            const what = { subtree: true, childList: true, attributes: true };
+            observer.observe(document.getElementById("image-list"), what);
+            const start = performance.now();
+            for (let message = 1; message <= 5; message++) {
+                list.update(images.map(({ number, labelled }) =>
+                    ({ number, labelled, margin: number === 3 ? message / 10 : 0.5 })));
+            }
+            const seconds = (performance.now() - start) / 1000;
+            await new Promise((resolve) => setTimeout(resolve));
+            return [seconds, written, document.getElementById("image-count").textContent];
+        }"""
+    )
+    assert seconds < 1.5, "five messages"
+    assert written <= 5 * 4
+    assert count == "2500 of 5000 labelled"
+
+
+def test_a_hidden_page_asks_for_nothing(modules):
+    asked = modules.evaluate(
+        """async () => {
+            const { followState } = await import("./page/feeds.js");
+            const asked = [];
+            let version = 4;
+            window.fetch = (url, { signal }) => new Promise((resolve, reject) => {
+                asked.push(url.search);
+                if (version++ === 4) return resolve(new Response(JSON.stringify({ version: 4 })));
+                signal.addEventListener("abort", () => {
+                    asked.push("aborted");
+                    reject(signal.reason);
+                });
+            });
+            const turn = () => new Promise((resolve) => setTimeout(resolve, 30));
+            const show = async (state) => {
+                Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+                document.dispatchEvent(new Event("visibilitychange"));
+                await turn();
+            };
+            const said = (what) => () => asked.push(what);
+            const on = { found: said("found"), lost: said("lost"), refused: said("refused") };
+            const poll = followState({ state: () => {}, ...on });
+            await turn();
+            for (const state of ["hidden", "visible", "hidden"]) await show(state);
+            poll.stop();
+            await show("visible");
+            return asked;
+        }"""
+    )
+    assert asked[:4] == ["?after=-1", "found", "?after=4", "aborted"]
+    assert asked[4:6] == ["?after=4", "aborted"], "what the page knows, it still knows"
+    assert "lost" not in asked
