@@ -126,7 +126,7 @@ def test_suggestion_is_accepted_with_one_key(hand):
     assert not (hand.labels(2)[:2, :4] == 0).any()
 
 
-def test_suggestion_goes_when_its_image_is_painted(hand):
+def test_painting_dismisses_the_suggestion(hand):
     """Its region was found without the new stroke, which it would paint over."""
     region = {"image": 2, "value": 0, "runs": [0, WIDTH * HEIGHT], "box": [0, 0, HEIGHT, WIDTH], "margin": 0.25}
     suggest_once(hand, region)
