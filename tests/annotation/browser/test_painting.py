@@ -119,6 +119,7 @@ def test_suggestion_is_accepted_with_one_key(hand):
     hand.press("a")
     hand.wait_text("#notice", "Nothing is left")  # the next one is asked for by itself
     assert not hand.page.is_visible("#suggestion")
+    hand.wait_label(1, 2, "label sky")
     assert (hand.labels(2)[:2, :4] == 0).all()
     hand.page.unroute("**/suggestion")
     hand.press("Control+z")
