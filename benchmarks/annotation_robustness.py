@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from common import ROOT, arguments, report, size
+from hostile_requests import hostile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -155,84 +156,6 @@ class Painter:
         return len(answered), sum(killed - when > OLD for when in answered)
 
 
-def hostile(server: Server) -> list[tuple[str, bytes]]:
-    """Return requests that must not be served, as raw bytes, with what is wrong with each."""
-    host, token = f"127.0.0.1:{server.port}", server.token
-    edit = json.dumps({"edits": [{"value": 1, "runs": [0, 1]}]}).encode()
-
-    def request(method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> bytes:
-        fields = {"Host": host, "Content-Length": str(len(body)), "Connection": "close"} | (headers or {})
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items() if value)]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-    as_json = {"Content-Type": "application/json"}
-    edits = f"/{token}/api/images/0/edits"
-    wrong: list[tuple[str, bytes]] = []
-    for path in (
-        "/",
-        "/api/session",
-        f"/{token[:-1]}/",
-        f"/{token}x/",
-        f"/{token.swapcase()}/",
-        "/%00/",
-        f"//{token}/",
-    ):
-        wrong.append(("token", request("GET", path)))
-    for name in ("evil.example", f"evil.example:{server.port}", "127.0.0.1", f"127.0.0.1:{server.port + 1}", "", "a b"):
-        wrong += [
-            ("host", request(*of, {"Host": name} | more, body))
-            for of, more, body in ((("GET", f"/{token}/api/session"), {}, b""), (("POST", edits), as_json, edit))
-        ]
-    for origin in ("http://evil.example", "null", f"https://{host}", f"http://localhost:{server.port}", "file://"):
-        wrong.append(("origin", request("POST", edits, as_json | {"Origin": origin}, edit)))
-        wrong.append(("origin", request("GET", f"/{token}/api/session", {"Origin": origin})))
-    for path in (
-        *(
-            "../../etc/passwd",
-            "%2e%2e/%2e%2e/etc/passwd",
-            "page/../server.py",
-            "page/%2e%2e%2fserver.py",
-            "..%5c..%5cx",
-        ),
-        *(
-            "api/images/0/../../../etc/passwd",
-            "api/images/-1/labels",
-            "api/images/99/pixels",
-            "api/images/a.png/pixels",
-        ),
-        *(
-            "page/",
-            "page//etc/passwd",
-            "api/images/0%00/labels",
-            "api/images/1e0/labels",
-            "masks/0.png",
-            ".annotation/lock",
-        ),
-    ):
-        wrong.append(("path", request("GET", f"/{token}/{path}")))
-    for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "HEAD"):
-        wrong.append(("method", request(method, f"/{token}/api/session")))
-    wrong.append(("method", request("GET", edits)))
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", ""):
-        wrong.append(("content type", request("POST", edits, {"Content-Type": kind}, edit)))
-    for body in (
-        *(b" " * ((16 << 20) + 1), b"[" * 1_000_000, b"{", b"", b"\xff\xfe", b"[]", b"{}", b'{"edits": []}'),
-        *(
-            json.dumps({"edits": [{"value": 1, "runs": runs}]}).encode()
-            for runs in ([-1, 5], [0, 1 << 62], [0], [0.5, 1])
-        ),
-        json.dumps({"edits": [{"value": 99, "runs": [0, 1]}]}).encode(),
-    ):
-        wrong.append(("body", request("POST", edits, as_json, body)))
-    for query in ("", "top=0", "top=0&left=0&bottom=99999999&right=9&height=9&width=9&after=-1", "top=a", "a" * 70000):
-        wrong.append(("query", request("GET", f"/{token}/api/images/0/prediction?{query}")))
-    wrong += [("not HTTP", content) for content in (b"\0\0\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01" + b"\0" * 50)]
-    wrong.append(
-        ("upgrade", request("GET", f"/{token}/", {"Connection": "Upgrade", "Upgrade": "websocket", "Host": "x"}))
-    )
-    return wrong
-
-
 def served(server: Server, content: bytes) -> bool:
     """Send raw bytes, and return whether the answer is a success."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -265,11 +188,7 @@ def main() -> None:
 
 
 def _measure(folder: Path, kills: int, shape: tuple[int, int], seed: int) -> list[dict[str, Any]]:
-    (folder / "images").mkdir()
-    for number in range(IMAGES):
-        noise = np.random.default_rng(number).integers(0, 255, (*shape, 3), np.uint8)
-        Image.fromarray(noise).save(folder / "images" / f"{number}.jpg")
-    (folder / "classes.txt").write_text("\n".join(CLASSES))
+    _draw(folder, shape)
     painter, when = Painter(shape, seed), random.Random(seed)
     painter.begin([np.full(shape, 255, np.uint8)] * IMAGES)
     lost = old = other = unreadable = 0
@@ -290,7 +209,7 @@ def _measure(folder: Path, kills: int, shape: tuple[int, int], seed: int) -> lis
         lost, old = lost + sum(max(count, 0) for count, _ in counts), old + sum(max(count, 0) for _, count in counts)
         other += sum(count < 0 for count, _ in counts)
         painter.begin(found)
-    requests = hostile(server)
+    requests = hostile(server.port, server.token)
     passed = [what for what, content in requests if served(server, content)]
     changed = any((server.labels(number, shape) != found[number]).any() for number in range(IMAGES))
     server.end(signal.SIGINT)
@@ -305,6 +224,15 @@ def _measure(folder: Path, kills: int, shape: tuple[int, int], seed: int) -> lis
         {"what": "labels changed by them", "count": int(changed)},
         {"what": "slowest answer to an edit, ms", "count": round(1000 * slowest)},
     ]
+
+
+def _draw(folder: Path, shape: tuple[int, int]) -> None:
+    """Write the images, which are noise, and the list of classes."""
+    (folder / "images").mkdir()
+    for number in range(IMAGES):
+        noise = np.random.default_rng(number).integers(0, 255, (*shape, 3), np.uint8)
+        Image.fromarray(noise).save(folder / "images" / f"{number}.jpg")
+    (folder / "classes.txt").write_text("\n".join(CLASSES))
 
 
 def _unreadable(masks: Path) -> int:

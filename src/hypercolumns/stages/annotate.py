@@ -4,14 +4,15 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.labels.label_files import LabelRules
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
 from hypercolumns.annotation.labels.label_store import LabelStore, locked_folder
 from hypercolumns.annotation.serving.image_list import ImageList, ImageToLabel
 from hypercolumns.annotation.serving.listener import check_installed, listen, serve
@@ -56,34 +57,55 @@ def annotate(cfg: DictConfig) -> Run | None:
             **result_settings(cfg, "annotate"),
         }
         with Run.begin(stage_dir(cfg, images, "annotate"), fingerprint, origin(cfg)) as run:
-            for left in run.folder.glob(f"{MAPS}*"):
-                remove(left)
-            with TemporaryDirectory(dir=run.folder, prefix=MAPS) as maps:
+            with _maps_folder(run.folder) as maps:
                 trainer = PixelTrainer(
                     extractor,
                     rules.scheme.classes,
                     rules.scheme.palette,
                     hidden=cfg.hidden,
                     map_memory=int(cfg.map_memory * (1 << 30)),
-                    map_folder=Path(maps),
+                    map_folder=maps,
                     decoding=images.decoding,
                     seed=cfg.seed,
                 )
-                pairs = images.splits["train"]
-                listed = [ImageToLabel(pair.id, pair.image, of) for pair, of in zip(pairs, files, strict=True)]
-                session = AnnotationSession(
-                    ImageList(listed, images.decoding),
-                    LabelStore(files, rules, _say),
-                    trainer,
-                    *annotation.count_labels(images, files, rules),
-                    _saver(run, rules),
-                    _say,
-                    run.model if run.model.is_file() else None,
-                )
+                session = _session(run, images, files, rules, trainer)
                 opened, address = listen(cfg.host, cfg.port)
-                serve(session, opened, address, lambda: _announce(cfg, address, len(pairs)))
+                serve(session, opened, address, lambda: _announce(cfg, address, len(files)))
             _finish(cfg, run, images, session)
     return run if run.finished else None
+
+
+@contextmanager
+def _maps_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder for maps in that of a run, and remove those that a kill has left there."""
+    for left in folder.glob(f"{MAPS}*"):
+        remove(left)
+    with TemporaryDirectory(dir=folder, prefix=MAPS) as maps:
+        yield Path(maps)
+
+
+def _session(
+    run: Run, images: DatasetIndex, files: Sequence[LabelFiles], rules: LabelRules, trainer: PixelTrainer
+) -> AnnotationSession:
+    """Return a session, which is not started yet.
+
+    Args:
+        run: where the model is saved.
+        images: the images to label.
+        files: the files of each image's labels.
+        rules: how masks are read and written.
+        trainer: the trainer.
+    """
+    listed = [ImageToLabel(pair.id, pair.image, of) for pair, of in zip(images.splits["train"], files, strict=True)]
+    return AnnotationSession(
+        ImageList(listed, images.decoding),
+        LabelStore(files, rules, _say),
+        trainer,
+        *annotation.count_labels(images, files, rules),
+        _saver(run, rules),
+        _say,
+        run.model if run.model.is_file() else None,
+    )
 
 
 def _say(line: str) -> None:

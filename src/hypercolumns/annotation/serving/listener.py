@@ -5,11 +5,15 @@ import socket
 import sys
 from collections.abc import Callable
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from hypercolumns.annotation.serving.requests import Address
 from hypercolumns.annotation.serving.server import AnnotationServer
 from hypercolumns.annotation.serving.session import AnnotationSession
 from hypercolumns.errors import ArgumentError, HypercolumnsError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 MAX_CONNECTIONS = 64
 MAX_PORT = 65535
@@ -76,23 +80,8 @@ def serve(session: AnnotationSession, opened: socket.socket, address: Address, r
         address: its address.
         ready: called when the page can be opened.
     """
-    import uvicorn
-
     app = AnnotationServer(session, address)
-    config = uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        interface="asgi3",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
+    server = _uvicorn_server(app)
     thread = Thread(target=server.run, args=([opened],), name="server")
     sys.setswitchinterval(SWITCH_SECONDS)
     session.start()
@@ -108,3 +97,22 @@ def serve(session: AnnotationSession, opened: socket.socket, address: Address, r
         app.end()
         thread.join()
         session.stop()
+
+
+def _uvicorn_server(app: AnnotationServer) -> "uvicorn.Server":
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        interface="asgi3",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
