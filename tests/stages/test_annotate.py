@@ -153,7 +153,7 @@ def test_a_mask_of_another_size_is_named(photos, label):
 def test_values_of_no_class_stop_at_the_start(photos, label):
     (photos / "masks").mkdir()
     Image.fromarray(np.full(SIZE, 7, np.uint8)).save(photos / "masks" / "1.png")
-    assert "hold values that are no class: 7" in refused(label)
+    assert "holds values that are no class: 7" in refused(label)
     assert label(None, "data.void=[7,255]").returncode == 0
 
 
