@@ -197,6 +197,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = arguments(__doc__, rounds=1)
     parser.add_argument("root", type=Path, help="a folder in Pascal VOC's layout: the one with ImageSets")
+    parser.add_argument("--classes", type=Path, help="a file with a class on each line; classes.txt by default")
     parser.add_argument("--weights", help="the weights of the backbone; random ones by default")
     parser.add_argument("--context", nargs="*", default=[], help="context taps, such as local_mean:7")
     parser.add_argument("--strokes", type=int, nargs="+", default=[20, 50, 100, 200])
@@ -215,7 +216,7 @@ def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
     lists = {
         name: (options.root / f"ImageSets/Segmentation/{name}.txt").read_text().split() for name in ("train", "val")
     }
-    classes = (options.root / "classes.txt").read_text().split()
+    classes = (options.classes or options.root / "classes.txt").read_text().split()
     train, scored = lists["train"], lists["val"]
     if options.left_out:
         scored = [name for number, name in enumerate(train) if number % 120 >= 96]
