@@ -130,7 +130,8 @@ class ExportableSegmenter(nn.Module):
         context taps read these two numbers from the shape of `deepest`, the deepest map of the images.
         """
         counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
-        return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
+        of_deepest = self.backbone.deepest(self.layers)
+        return [*self.layers, *(make.tap(of_deepest, counts) for make in self.backbone.contexts)]
 
 
 def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
