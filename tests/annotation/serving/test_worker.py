@@ -38,6 +38,11 @@ class RecordingTrainer:
         self.calls.append(("label", key, rows.tolist(), columns.tolist(), value))
         self.left = 8
 
+    def label_mask(self, key, mask):
+        for value in mask.unique().tolist():
+            if value != 255:
+                self.label(key, *(mask == value).nonzero(as_tuple=True), value)
+
     def train(self, steps):
         self.gate.wait(10)
         self.calls.append(("train",))

@@ -146,25 +146,11 @@ class PixelTrainer:
             pixels = as_tensor(image, self.decoding)
             key = _digest(pixels)
             self.prepare(key, pixels)
-            self._label_mask(key, torch.as_tensor(mask))
+            self.label_mask(key, torch.as_tensor(mask))
+            self._learner.labels_changed()  # also without labels, as the pixels of this image are learned from too
         while not self.train(TRAIN_STEPS).converged:
             pass
         return self
-
-    def _label_mask(self, key: str, mask: Tensor) -> None:
-        """Replace all labels of an image by those of a mask (H, W)."""
-        size = self._images[key].size
-        if tuple(mask.shape) != size or mask.is_floating_point():
-            raise ArgumentError(
-                f"masks must hold whole numbers, in the size of their images: (H, W) = {size}; a given mask has the "
-                f"shape {(*mask.shape,)} and the type {str(mask.dtype).removeprefix('torch.')}"
-            )
-        self._learner.pixels.forget(self._images[key].number)
-        for value in mask.unique().tolist():
-            if value != IGNORE_INDEX:
-                rows, columns = (mask == value).nonzero(as_tuple=True)
-                self.label(key, rows, columns, value)
-        self._learner.labels_changed()
 
     def predict(self, image: ImageLike) -> Prediction:
         """Predict the class of every pixel of an image, see `SegmentationPredictor.predict`."""
@@ -259,6 +245,30 @@ class PixelTrainer:
                 hypercolumns = at(self._maps.get(key), points[None].double())[0]
             self._learner.pixels.add(number, pixels, value, hypercolumns)
         self._learner.labels_changed()
+
+    def label_mask(self, key: str, mask: Tensor) -> None:
+        """Replace all labels of a prepared image by those of a mask.
+
+        Args:
+            key: the name of the image.
+            mask: (H, W), whole numbers: class indices, and 255 for pixels without a label.
+
+        Raises:
+            HypercolumnsError: if the image is not prepared, or the mask has another size, or other values.
+        """
+        number, size, _ = self._known(key)
+        if tuple(mask.shape) != size or mask.is_floating_point():
+            raise ArgumentError(
+                f"masks must hold whole numbers, in the size of their images: (H, W) = {size}; a given mask has the "
+                f"shape {(*mask.shape,)} and the type {str(mask.dtype).removeprefix('torch.')}"
+            )
+        if (self._learner.pixels.images == number).any():
+            self._learner.pixels.forget(number)
+            self._learner.labels_changed()
+        for value in mask.unique().tolist():
+            if value != IGNORE_INDEX:
+                rows, columns = (mask == value).nonzero(as_tuple=True)
+                self.label(key, rows, columns, value)
 
     def train(self, steps: int) -> TrainingState:
         """Take some training steps, from the weights of the last ones; return how far the training has come."""

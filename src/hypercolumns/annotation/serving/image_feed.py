@@ -121,8 +121,7 @@ class ImageFeed:
 
     def suggest_region(self, number: int) -> Region | None:
         """Return the region without labels that the model is least sure of, see `PixelTrainer.suggest_region`."""
-        labelled = torch.from_numpy(self._images.labels(number) != IGNORE_INDEX)
-        return self._trainer.suggest_region(str(number), labelled)
+        return self._trainer.suggest_region(str(number), self._labels(number) != IGNORE_INDEX)
 
     def prepare(self, number: int) -> bool:
         """Compute the maps of an image, if that was not done; return whether it can be used."""
@@ -151,11 +150,7 @@ class ImageFeed:
         if number in self._unread:
             self._unread.remove(number)
         if self.prepare(number):
-            self.attempt(number, lambda: self._label_all(number))
+            self.attempt(number, lambda: self._trainer.label_mask(str(number), self._labels(number)))
 
-    def _label_all(self, number: int) -> None:
-        labels = torch.from_numpy(self._images.labels(number))
-        for value in labels.unique().tolist():
-            if value != IGNORE_INDEX:
-                rows, columns = (labels == value).nonzero(as_tuple=True)
-                self._trainer.label(str(number), rows, columns, value)
+    def _labels(self, number: int) -> Tensor:
+        return torch.from_numpy(self._images.labels(number))
