@@ -72,10 +72,6 @@ class ImageList:
                 self._pixels.popitem(last=False)
         return pixels
 
-    def known_size(self, number: int) -> PixelShape | None:
-        """Return the (height, width) of an image; None if it was not read yet."""
-        return self._sizes.get(number)
-
     def size(self, number: int) -> PixelShape:
         """Return the (height, width) of an image.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from hypercolumns.annotation.labels.edit_history import parse_change
 from hypercolumns.annotation.labels.label_store import LabelStore
 from hypercolumns.annotation.labels.pixel_runs import Change
-from hypercolumns.annotation.labels.stored_labels import LabelState
+from hypercolumns.annotation.labels.stored_labels import LabelState, StoredLabels
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
 from hypercolumns.annotation.serving.image_list import ImageList
 from hypercolumns.annotation.serving.polls import Shown
@@ -97,11 +97,6 @@ class AnnotationSession:
             )
 
     @property
-    def saved(self) -> Path | None:
-        """The file of the model; None if there is none."""
-        return self._worker.saved
-
-    @property
     def labelled_images(self) -> list[int]:
         """The numbers of the images that have labels."""
         return [number for number, counts in enumerate(self._counts) if sum(counts) and number not in self._problems]
@@ -125,10 +120,9 @@ class AnnotationSession:
         return {
             "classes": [{"name": name, "color": [*color]} for name, color in classes],
             "void": IGNORE_INDEX,
-            "order": "name",
             "images": [
-                {"name": image.name, "size": self._images.known_size(number), **progress}
-                for image, (number, progress) in zip(self._images.images, enumerate(self._progress()), strict=True)
+                {"name": image.name, **progress}
+                for image, progress in zip(self._images.images, self._progress(), strict=True)
             ],
             "model": self._worker.state,
         }
@@ -204,21 +198,21 @@ class AnnotationSession:
         return self._label_region(number, region, only_unlabelled=True)
 
     def _label_region(self, number: int, region: Change, only_unlabelled: bool) -> dict[str, Any]:
-        with self._editing, self._store.opened(number, self._size(number)) as labels:
-            changes = labels.edit([region], only_unlabelled)
-            return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
+        return self._change(number, lambda labels: labels.edit([region], only_unlabelled))
 
     def undo(self, number: int) -> dict[str, Any]:
         """Undo the last edit of an image; return the changes and the state of the labels."""
-        with self._editing, self._store.opened(number, self._size(number)) as labels:
-            changes = labels.undo()
-            return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
+        return self._change(number, StoredLabels.undo)
 
     def redo(self, number: int) -> dict[str, Any]:
         """Make the edit again that was undone last; return the changes and the state of the labels."""
+        return self._change(number, StoredLabels.redo)
+
+    def _change(self, number: int, change: Callable[[StoredLabels], Sequence[Change]]) -> dict[str, Any]:
         with self._editing, self._store.opened(number, self._size(number)) as labels:
-            changes = labels.redo()
-            return {"changes": _as_json(changes)} | self._done(number, changes, labels.state())
+            changes = change(labels)
+            done = self._done(number, changes, labels.state())
+        return {"changes": [each.as_json() for each in changes]} | done
 
     def find_region(self, number: int, row: object, column: object) -> "Future[tuple[int, Any]]":
         """Return the predicted class of a pixel and the region of this class around it, for `fill`.
@@ -297,7 +291,3 @@ class AnnotationSession:
             self._counts[number] = state.labelled
             self.changed()
         return state._asdict()
-
-
-def _as_json(changes: Sequence[Change]) -> list[dict[str, object]]:
-    return [change.as_json() for change in changes]

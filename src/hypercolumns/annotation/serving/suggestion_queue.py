@@ -34,6 +34,10 @@ class SuggestionQueue:
         self._versions.pop(number, None)
         self._margins.pop(number, None)
 
+    def margins(self) -> dict[int, float]:
+        """Return how sure the model is of each image that was measured, by number; any thread may ask."""
+        return self._margins.copy()  # at once, so that no other thread changes it meanwhile
+
     def next_margin(self, version: int) -> int | None:
         """Return the image to measure next: those of unknown margin first, then those the model was least sure of."""
         old = [number for number, measured in self._versions.items() if measured != version]

@@ -73,7 +73,6 @@ class TrainingWorker:
         self._changes: deque[tuple[int, list[Change], int]] = deque()
         self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._polls = Polls()
-        self._margins: dict[int, float] = {}
         self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
         self.saved = saved
         self.failed: str | None = None
@@ -156,8 +155,7 @@ class TrainingWorker:
 
     def margins(self) -> dict[int, float]:
         """Return how sure the model is of each image that it was asked about, by number."""
-        with self._wake:
-            return dict(self._margins)
+        return self._queue.margins()
 
     @property
     def suggestion(self) -> dict[str, Any]:
@@ -353,8 +351,6 @@ class TrainingWorker:
         else:
             margin = self._trainer.mean_margin(str(number))  # of a grid that is always in memory
             self._queue.set_margin(number, margin, self._version)
-            with self._wake:
-                self._margins[number] = margin
             if self._queue.worth_telling():
                 self._changed()
 
