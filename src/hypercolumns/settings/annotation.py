@@ -17,7 +17,7 @@ from hypercolumns.data.pairing import MASK_SUFFIXES
 from hypercolumns.data.value_check import check_values
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import FULL_RANGE, RULES, ImageDecoding
-from hypercolumns.io.files import expand_path
+from hypercolumns.io.files import base_folder, expand_path
 from hypercolumns.io.images import image_size, set_max_pixels
 from hypercolumns.io.masks import check_sizes, mask_size, read_mask
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
@@ -61,8 +61,7 @@ def images_to_label(cfg: DictConfig) -> DatasetIndex:
 
 def mask_folder(cfg: DictConfig) -> Path:
     """Return the folder of masks that the settings `data` name."""
-    root = cfg.data.root
-    return (Path() if root is None else expand_path("root", root)) / expand_path("masks", cfg.data.masks)
+    return base_folder(cfg.data.root) / expand_path("masks", cfg.data.masks)
 
 
 def label_files(cfg: DictConfig, images: DatasetIndex) -> list[LabelFiles]:

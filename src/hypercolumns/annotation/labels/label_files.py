@@ -1,6 +1,5 @@
 """The files of an image's labels, and what their contents say together: the labels, and the edits that made them."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypercolumns.annotation.labels.journal import Entry, first_entry, last_entr
 from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.annotation.labels.pixel_runs import Change, parse_runs
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import atomic_write
+from hypercolumns.io.files import atomic_write, file_hash
 from hypercolumns.io.images import PixelShape
 from hypercolumns.io.masks import read_mask
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
@@ -35,7 +34,7 @@ class LabelFiles:
     def mask_hash(self) -> str | None:
         """Return the hash of the mask file; None if there is no mask."""
         try:
-            return hashlib.sha256(self.mask.read_bytes()).hexdigest()
+            return file_hash(self.mask)
         except FileNotFoundError:
             return None
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.runtime import randomness
+from hypercolumns.samplers.quotas import allocate_evenly
 
 
 class LabelledPixels:
@@ -127,19 +128,7 @@ def _losing(keys: Tensor, pixels: Tensor, excess: int) -> Iterator[tuple[Tensor,
         The pixels (k,) of a group, and a number from 1 to k.
     """
     groups, sizes = keys[pixels].unique(return_counts=True)
-    lost = sizes - level(sizes, excess)
+    kept = allocate_evenly(sizes.tolist(), int(sizes.sum()) - excess)
+    lost = sizes - torch.tensor(kept)
     for number in lost.nonzero().flatten().tolist():
         yield pixels[keys[pixels] == groups[number]], int(lost[number])
-
-
-def level(sizes: Tensor, excess: int) -> Tensor:
-    """Lower the largest of some sizes (n,) to a common level, so that `excess` is lost in all; return the new sizes."""
-    left = int(sizes.sum()) - excess
-    for number, size in enumerate(sizes.sort().values.tolist()):
-        share, more = divmod(left, len(sizes) - number)
-        if size > share:
-            lowered = sizes.clamp(max=share)
-            lowered[(sizes > share).nonzero().flatten()[:more]] += 1  # the rest of the division
-            return lowered
-        left -= size
-    return sizes

@@ -77,8 +77,6 @@ def folder(
         )
     base = base_folder(root)
     images, masks = existing_folder("images", images, base), existing_folder("masks", masks, base)
-    check_name_pattern("image_name", image_name)
-    check_name_pattern("mask_name", mask_name)
     pairs = _pairs(images, masks, image_name, mask_name)
     if val_images is None and val_masks is None:
         splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
@@ -136,8 +134,6 @@ def folder_to_label(
         masks.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"masks={masks} can't be made ({error.strerror}); give another folder") from error
-    check_name_pattern("image_name", image_name)
-    check_name_pattern("mask_name", mask_name)
     pairs = _pairs(images, masks, image_name, mask_name)
     if not pairs:
         raise ArgumentError(f"images={images} has no images ({' '.join(SUFFIXES)}); give another folder")
@@ -151,7 +147,9 @@ def folder_to_label(
 
 
 def _pairs(images: Path, masks: Path, image_name: str, mask_name: str) -> dict[str, ImageMaskPair]:
-    """Return the images in a folder, each with the path of its mask, by their ids."""
+    """Return the images in a folder, each with the path of its mask, by their ids; refuse invalid names of files."""
+    check_name_pattern("image_name", image_name)
+    check_name_pattern("mask_name", mask_name)
     found = image_files(images, image_name)
     all_masks = {id: find_mask([masks], id, mask_name) for id in found}
     taken = set(all_masks.values())  # masks that lie beside the images are no images
