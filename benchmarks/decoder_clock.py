@@ -1,4 +1,4 @@
-"""Train a network as stage train does, but for a given wall time."""
+"""Train a network as stage train does, but for a given time."""
 
 import time
 from collections.abc import Callable
@@ -28,16 +28,22 @@ class Clock:
     """How much of the time of a training has passed.
 
     Args:
-        end: when the training must end, in seconds since the epoch.
+        end: the value of `now` at which the training must end.
+        now: the time in seconds: `time.time`, or `time.process_time` for the time that the CPU spends on this process.
     """
 
-    def __init__(self, end: float) -> None:
-        self.end, self.begin = end, time.time()
+    def __init__(self, end: float, now: Callable[[], float] = time.time) -> None:
+        self.end, self.now = end, now
+        self.start()
+
+    def start(self) -> None:
+        """Let the schedule begin now."""
+        self.begin = self.now()
 
     @property
     def passed(self) -> float:
         """The fraction of the time that has passed, from 0 to 1."""
-        return min((time.time() - self.begin) / max(self.end - self.begin, 1e-9), 1.0)
+        return min((self.now() - self.begin) / max(self.end - self.begin, 1e-9), 1.0)
 
 
 class StopByClock(pl.Callback):
@@ -48,7 +54,7 @@ class StopByClock(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.clock.begin = time.time()
+        self.clock.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         """Stop the training if its time is over."""
@@ -97,6 +103,7 @@ def train_by_clock(network: Network, cfg: DictConfig, images: DatasetIndex, cloc
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
+        precision=cfg.trainer.precision,
         max_epochs=MANY_EPOCHS,
         limit_train_batches=max(len(images.splits["train"]) // cfg.batch_size, 1),
         limit_val_batches=0,

@@ -50,7 +50,8 @@ class Training:
 
     Attributes:
         contender: a name in `OURS` or a key of `decoder_peers.DECODERS`.
-        seconds: the wall time from `started` to the end of the training; ignored for `frozen`, which has epochs.
+        seconds: the time from `started` to the end of the training; ignored for `frozen`, which has epochs.
+        cpu: whether times are those that the CPU spends on the process, in place of wall times.
         started: when the process was started, in seconds since the epoch. Python's start counts.
         seed: the seed of the training.
         setup: the learning rate and the number of images in a step; None: those of the recipe.
@@ -63,6 +64,7 @@ class Training:
 
     contender: str
     seconds: float
+    cpu: bool
     started: float
     seed: int
     setup: Setup | None
@@ -78,7 +80,7 @@ class Trained:
     """What a training took, and how the network scores.
 
     Attributes:
-        seconds: the wall time of the training, without the scoring.
+        seconds: the time of the training, without the scoring.
         steps: the number of steps of the optimizer; 0 for `frozen`, whose classifier is trained on samples.
         images: the number of images of all steps; 0 for `frozen`.
         peak: the largest memory of the process that trained, in bytes.
@@ -138,7 +140,7 @@ def common_settings(wanted: Training) -> list[str]:
 
 
 def run_frozen(wanted: Training) -> tuple[Path, float]:
-    """Run the stages of experiment=frozen by train.py, and return the path of the model and the wall time in seconds.
+    """Run the stages of experiment=frozen by train.py, and return the path of the model and the time in seconds.
 
     The last epoch counts, not the best one on val samples: no contender may see the split that is scored.
     """
@@ -146,12 +148,19 @@ def run_frozen(wanted: Training) -> tuple[Path, float]:
     own = ["experiment=frozen", f"cnn.weights={weights}", "val_images=0", "embedding=0"]
     epochs = compose_stage("experiment=frozen", "stage=pretrain").trainer.max_epochs
     own.append(f"trainer.check_val_every_n_epoch={epochs}")
-    started = time.time()
+    now = child_time if wanted.cpu else time.time
+    started = now()
     subprocess.run([sys.executable, str(ROOT / "train.py"), *own, *common_settings(wanted)], check=True)
-    seconds = time.time() - started
+    seconds = now() - started
     (found,) = Path(wanted.folder).glob("*/*/pretrain/latest/model.safetensors")
     shutil.rmtree(found.parents[2] / "samples")  # most of a GB on CamVid
     return found.resolve(), seconds
+
+
+def child_time() -> float:
+    """Return the time that the CPU spent on processes that this one started and that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def build_network(wanted: Training, cfg: DictConfig, images: DatasetIndex) -> Network:
@@ -178,11 +187,12 @@ def run(wanted: Training) -> Trained:
         network: Network = Segmenter.load(found)
         trained = sum(each.numel() for each in network.classifier.parameters())
     else:
-        clock, who = Clock(wanted.started + wanted.seconds), resource.RUSAGE_SELF
+        now, started = (time.process_time, 0.0) if wanted.cpu else (time.time, wanted.started)
+        clock, who = Clock(started + wanted.seconds, now), resource.RUSAGE_SELF
         images = data.image_index(cfg)
         network = build_network(wanted, cfg, images)
         steps = train_by_clock(network, cfg, images, clock)
-        seconds = time.time() - wanted.started
+        seconds = now() - started
         trained = sum(each.numel() for each in network.parameters() if each.requires_grad)
     peak = resource.getrusage(who).ru_maxrss * 1024
     labels = Labels(network.eval())

@@ -5,7 +5,8 @@ python benchmarks/decoders.py --out DIR --weights FILE --settings data=voc data.
 
 Each group of train images is left out once: a network that was trained on the others is scored on it. The fold `val`
 trains on all train images and is scored on the val split. Every training runs in a process of its own. Its time begins
-with the process and ends with the last step, and the schedule follows the clock.
+with the process and ends with the last step, and the schedule follows the clock. With --cpu-time, the time is that of
+the CPU, so that other work on the machine does not shorten the trainings.
 
 Peers: the decoders of U-Net, FPN and DeepLabV3+ (segmentation-models-pytorch), LR-ASPP (torchvision), and a linear
 layer on the deepest map of the frozen network. They are trained with the settings of experiment=finetune, on all
@@ -38,7 +39,7 @@ from decoder_report import VAL, Final, complete, differences, summary
 from decoder_training import OURS, Setup, Trained, Training, start
 
 # Options that the measurements depend on; --resume refuses others.
-DECIDING = ("settings", "train_settings", "weights", "group_pattern", "threads")
+DECIDING = ("settings", "train_settings", "weights", "group_pattern", "threads", "cpu_time")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Bench:
         return Training(
             contender=job.contender,
             seconds=job.minutes * 60 - (first.seconds if first else 0),
+            cpu=self.options.cpu_time,
             started=time.time(),
             seed=job.seed,
             setup=job.setup,
@@ -199,8 +201,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=contenders, default=contenders, metavar="CONTENDER")
     parser.add_argument("--bootstrap-pattern", help="regular expression of images to draw together; default: single")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU time, for a machine with other work")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the tables as JSON, FILE.<minutes>.json")
     options = parser.parse_args(arguments)
+    if options.cpu_time and options.threads > 1:
+        parser.error("--cpu-time needs --threads 1, because threads that wait for others use the CPU, too")
     if len(options.groups) < 2 and len(options.rates) * len(options.batch_sizes) > 1:
         parser.error("--groups must name at least two groups, because a fold takes its setup from the other groups")
     return options
