@@ -51,6 +51,41 @@ def test_refused_edit_is_reported_and_taken_back(hand):
     assert np.array_equal(hand.labels(0), before)
 
 
+def test_image_that_fails_to_open_is_not_painted(hand):
+    """The strokes that are meant for it must not land on the image that was open before."""
+    sent = []
+    hand.page.on("request", lambda request: request.method == "POST" and sent.append(request.url))
+    answer = {"status": 409, "body": '{"error": "photos/photo1.png is empty"}', "content_type": "application/json"}
+    hand.page.route("**/images/1/pixels", lambda route: route.fulfill(**answer))
+    hand.press("n")
+    hand.wait_text("#failure", "photo1 can't be opened")
+    assert "photos/photo1.png is empty" in hand.page.inner_text("#failure")
+    assert hand.page.title() == "photo1 - hypercolumns"
+    hand.press("1")
+    hand.stroke((30, 10), (30, 40))
+    hand.press("k", "Space", "ArrowRight", "Space", "Control+z", "f", "Space", "p", "Enter", "b")
+    assert sent == []
+    assert hand.page.is_disabled("[data-do=undo]")
+    hand.problems.clear()
+    hand.press("n")
+    hand.wait_text("#image-name", "photo2  ·  3 / 3")
+    assert not hand.page.is_visible("#failure")
+    hand.page.unroute("**/images/1/pixels")
+    hand.press("Shift+N")
+    hand.wait_text("#image-name", "photo1  ·  2 / 3")
+    hand.page.wait_for_selector("#failure", state="hidden")
+
+
+def test_image_opens_once_the_server_answers(hand):
+    hand.page.route("**/images/2/labels", lambda route: route.abort("connectionrefused"))
+    hand.page.locator(".image-row").nth(2).click()
+    hand.wait_text("#failure", "the server does not answer")
+    hand.page.unroute("**/images/2/labels")
+    hand.page.wait_for_selector("#failure", state="hidden")
+    hand.wait_text("#save-state", "saved")
+    hand.problems.clear()
+
+
 def test_classes_have_keys_of_two_digits(hand, server):
     def with_more_classes(route):
         session = route.fetch().json()

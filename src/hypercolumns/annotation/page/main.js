@@ -12,7 +12,7 @@ import { readPlace, showPrediction } from "./reading.js";
 import { Screen } from "./screen.js";
 import { keyTable, listenToKeys, writeHelp } from "./shortcuts.js";
 import {
-  Connection, dismissNotice, showError, showModel, showNotice, showPlace, showSaved, showState,
+  Connection, dismissNotice, showError, showFailure, showModel, showNotice, showPlace, showSaved, showState,
 } from "./status.js";
 import { Suggestion } from "./suggestion.js";
 import { MAX_SIZE, Tools } from "./tools.js";
@@ -21,12 +21,13 @@ import { Workspace } from "./workspace.js";
 
 const BRUSH = 10; // CSS pixels of the brush at first, whatever the size of the image
 const get = (id) => document.getElementById(id);
-const page = { classes: [], model: null, problem: null, drawnVersion: null };
+const page = { classes: [], model: null, problem: null, drawnVersion: null, hasSize: false };
 
 page.view = new View();
 page.connection = new Connection(showStatus, recovered);
 page.workspace = new Workspace(page.view, {
   opened: imageOpened,
+  closed: imageClosed,
   failed: showError,
   painted() {
     page.screen.photo = page.workspace.photo;
@@ -133,12 +134,20 @@ function takeState(state) {
   page.images.update(state.images);
   page.classList.showShares(page.images.labelled(), "labelled");
   page.suggestion.stateChanged();
+  closeIfBroken();
   if (state.problem && state.problem !== page.problem) showError(new Error(state.problem));
   page.problem = state.problem;
   page.model = state.model;
   showModel(state.model);
   showSaved(state.saved);
   showStatus();
+}
+
+/** Close the open image if the server has found that it can't be used. */
+function closeIfBroken() {
+  const { image } = page.workspace;
+  const problem = image === null ? null : page.images.get(image).problem;
+  if (problem) page.workspace.close(image, new Error(problem));
 }
 
 /** The server answers again: it may have been started again, so take what it holds. */
@@ -160,30 +169,47 @@ async function showImage(number) {
   page.images.setCurrent(number);
   get("image-name").textContent = page.images.get(number).name;
   tell("open-start", { image: number });
-  const isOpen = await page.workspace.open(number);
-  if (!isOpen && page.images.current === number && page.workspace.image !== null) {
-    page.images.setCurrent(page.workspace.image); // what is on the screen is still the image before
-    get("image-name").textContent = page.images.get(page.workspace.image).name;
-  }
-  return isOpen;
+  return page.workspace.open(number);
 }
 
 function imageOpened() {
   const { image, photo } = page.workspace;
-  const [place, count] = page.images.place();
   const { name } = page.images.get(image);
-  get("image-name").textContent = place ? `${name}  ·  ${place} / ${count}` : name;
-  document.title = `${name} - hypercolumns`;
+  showFailure(name, null);
+  showName(name);
   get("image-name").title = `${name}, ${photo.width} x ${photo.height} pixels`;
   history.replaceState(null, "", `#${image}`); // a reload comes back to this image
   page.tools.setImage(photo.height, photo.width);
   page.screen.grid = page.drawnVersion = null;
-  if (!page.pointer.isReady) page.tools.setSize(Math.max(3, BRUSH / page.view.scale));
-  page.pointer.isReady = true;
+  if (!page.hasSize) page.tools.setSize(Math.max(3, BRUSH / page.view.scale));
+  page.hasSize = page.pointer.isReady = true;
   showPrediction(page, null);
   showStatus();
   viewChanged();
   requestAnimationFrame(() => requestAnimationFrame(() => tell("image-drawn", { image })));
+}
+
+/** Nothing can be painted, and what was open is gone: a stroke that is meant for this image must not hit another one. */
+function imageClosed(image, error) {
+  const { name } = page.images.get(image);
+  page.tools.cancel();
+  page.tools.keyboard = page.tools.cursor = null;
+  page.pointer.stop();
+  page.screen.photo = page.screen.grid = null;
+  page.screen.redraw("tools");
+  page.suggestion.dismiss();
+  showFailure(name, error);
+  showName(name);
+  get("image-name").title = name;
+  showPrediction(page, null);
+  showStatus();
+  readUnderPointer();
+}
+
+function showName(name) {
+  const [place, count] = page.images.place();
+  get("image-name").textContent = place ? `${name}  ·  ${place} / ${count}` : name;
+  document.title = `${name} - hypercolumns`;
 }
 
 function viewChanged() {

@@ -7,8 +7,11 @@ const KEPT_PIXELS = 64_000_000;
 
 async function decode(blob) {
   // Without conversion of colours or alpha: the page shows the values that the model sees.
-  const whole = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  return new Photo(whole);
+  try {
+    return new Photo(await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" }));
+  } catch {
+    throw new Error("this browser can't show the file; the file may be damaged");
+  }
 }
 
 class Photo {

@@ -24,6 +24,13 @@ export class Pointer {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   }
 
+  /** Take nothing of the canvas until `isReady` is set again. */
+  stop() {
+    this.isReady = false;
+    this.#fingers.clear();
+    this.#panning = null; // the end of a drag is not heard of
+  }
+
   setSpace(held) {
     this.spaceHeld = held;
     this.#showCursor();

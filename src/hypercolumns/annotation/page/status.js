@@ -97,6 +97,13 @@ export function dismissNotice(kind = get("notice").dataset.kind) {
   if (get("notice").dataset.kind === kind) get("notice").hidden = true;
 }
 
+/** Show in the place of the image why it can't be opened; null once it is open. */
+export function showFailure(name, error) {
+  get("failure").hidden = error === null;
+  get("failure").querySelector("strong").textContent = error ? `${name} can't be opened` : "";
+  get("failure").querySelector("p").textContent = error ? error.message : "";
+}
+
 /** Tell what lies under the pointer. */
 export function showPlace(place) {
   get("place").textContent = place;

@@ -6,6 +6,8 @@ import { PredictionFeed } from "./feeds.js";
 import { LabelMap } from "./labels.js";
 import { PhotoStore } from "./photo.js";
 
+const RETRY = 1000; // milliseconds from a try to open an image to the next, where the server does not answer
+
 export class Workspace {
   #photos = new PhotoStore();
   #opening = new AbortController();
@@ -13,8 +15,9 @@ export class Workspace {
   #isOutdated = false; // whether the server has changed labels since
 
   /**
-   * view: which part of the image is shown. on: {opened(), failed(error), painted(), grid(), steps(), queue(),
-   * asked(operation), answered(answer, operation), labelled(image, counts), found(channel), lost(channel, error)}.
+   * view: which part of the image is shown. on: {opened(), closed(image, error), failed(error), painted(), grid(),
+   * steps(), queue(), asked(operation), answered(answer, operation), labelled(image, counts), found(channel),
+   * lost(channel, error)}. closed: this image can't be opened, so that none is open.
    */
   constructor(view, on) {
     Object.assign(this, { view, on, image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
@@ -47,32 +50,59 @@ export class Workspace {
     });
   }
 
-  /** Open an image. What was open stays on the screen until the new one is there. Returns whether it was opened. */
+  /**
+   * Open an image. What was open stays on the screen until the new one is there, or can't be opened. Returns whether it
+   * was opened.
+   */
   async open(image) {
     this.#opening.abort();
     this.#opening = new AbortController();
     const { signal } = this.#opening;
-    let photo, labels;
-    try {
-      do [photo, labels] = await Promise.all([this.#photos.load(image, signal), this.queue.labels(image, signal)]);
-      while (!this.queue.isFresh(image, labels));
-    } catch (error) {
-      if (!signal.aborted) this.on.failed(error);
-      return false;
+    while (!signal.aborted) {
+      try {
+        const [photo, labels] = await this.#load(image, signal);
+        if (signal.aborted) return false;
+        this.#show(image, photo, labels);
+        this.on.found("opening");
+        return true;
+      } catch (error) {
+        if (signal.aborted) return false;
+        this.close(image, error);
+        if (!(error instanceof api.ConnectionError)) return false;
+        this.on.lost("opening", error);
+        await new Promise((resolve) => setTimeout(resolve, RETRY));
+      }
     }
-    if (signal.aborted) return false;
-    if (photo.height !== labels.height || photo.width !== labels.width) {
-      const sizes = `${photo.width}x${photo.height} in this browser, but ${labels.width}x${labels.height} in the server`;
-      this.on.failed(new Error(`the image is ${sizes}: its pixels and its labels would not fit; tell the authors`));
-      return false;
-    }
+    return false;
+  }
+
+  /** Take the open image away, because of an error of this image or of the one that was to be opened. */
+  close(image, error) {
     this.feed.stop();
+    this.#unfinished = null;
+    Object.assign(this, { image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
+    this.on.closed(image, error);
+    this.on.steps();
+  }
+
+  async #load(image, signal) {
+    for (;;) {
+      const [photo, labels] = await Promise.all([this.#photos.load(image, signal), this.queue.labels(image, signal)]);
+      if (!this.queue.isFresh(image, labels)) continue;
+      if (photo.height === labels.height && photo.width === labels.width) return [photo, labels];
+      const sizes = `${photo.width}x${photo.height} in this browser, but ${labels.width}x${labels.height} in the server`;
+      throw new Error(`the image is ${sizes}: its pixels and its labels would not fit; tell the authors`);
+    }
+  }
+
+  #show(image, photo, labels) {
+    this.feed.stop();
+    this.#unfinished = null; // of a stroke that the image before has interrupted
     Object.assign(this, { image, photo, grid: null });
     this.#reloaded(image, labels);
     this.view.setImage(photo.height, photo.width);
     this.on.opened();
     photo.ready.then(() => this.image === image && this.on.painted());
-    return true;
   }
 
   /** Take the labels from the server again, and what it does not know yet on top. */
