@@ -47,6 +47,7 @@ def converge(world):
 def test_session_lists_classes_and_images(world):
     session = world.get("api/session").json
     assert session["classes"][2] == {"name": "road", "color": [0, 128, 0]}
+    assert session["classes"][0]["color"] != [0, 0, 0], "shown, black would only darken the photo"
     assert [image["name"] for image in session["images"]] == ["a", "b", "c"]
     assert session["images"][1]["labelled"] == [0, 0, 0]
     assert session["void"] == 255

@@ -15,12 +15,13 @@ from hypercolumns.annotation.labels.label_store import LabelStore
 from hypercolumns.annotation.labels.pixel_runs import Change
 from hypercolumns.annotation.labels.stored_labels import LabelState, StoredLabels
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.serving.display_colours import display_colours
 from hypercolumns.annotation.serving.image_list import ImageList
 from hypercolumns.annotation.serving.polls import Shown
 from hypercolumns.annotation.serving.screen import choose_screen
 from hypercolumns.annotation.serving.worker import TrainingWorker
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.labels import IGNORE_INDEX, Colour, colour_table
+from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.models.segmenter import Segmenter
 
 MAX_EDITS = 1000  # in one request
@@ -56,7 +57,7 @@ class AnnotationSession:
     ) -> None:
         self._images, self._store, self._say = images, store, say
         self._classes = trainer.classes
-        self._colours: Sequence[Colour] = colour_table(trainer.palette or ()).tolist()
+        self._colours = display_colours(trainer.palette or voc_palette(len(trainer.classes)))
         self._counts, self._problems = [*map(list, counts)], dict(problems)
         self._editing = Lock()  # the worker must learn of edits in their order
         self.changed: Callable[[], None] = lambda: None
@@ -116,7 +117,7 @@ class AnnotationSession:
 
     def describe(self) -> dict[str, Any]:
         """Return what a page needs when it is opened."""
-        classes = zip(self._classes, self._colours, strict=False)
+        classes = zip(self._classes, self._colours, strict=True)
         return {
             "classes": [{"name": name, "color": [*color]} for name, color in classes],
             "void": IGNORE_INDEX,
