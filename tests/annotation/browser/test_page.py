@@ -1,5 +1,7 @@
 """The page beside painting: connections, themes, narrow screens, what it asks for."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -127,13 +129,24 @@ def test_light_and_dark(hand):
     assert ground() == dark
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 768), (800, 600), (400, 700)])
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1280, 800), (1000, 700), (800, 600), (400, 700)])
 def test_nothing_is_cut_off(hand, width, height):
     hand.page.set_viewport_size({"width": width, "height": height})
     sizes = hand.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert sizes == [width, height]
+    parts = hand.page.locator("#toolbar > *, #toolbar .group > *").all()
+    whole = [box for box in (part.bounding_box() for part in parts) if box]
+    toolbar = hand.page.locator("#toolbar").bounding_box()
+    assert len(whole) > 15
+    for box in whole:
+        assert toolbar["x"] <= box["x"] < box["x"] + box["width"] <= toolbar["x"] + toolbar["width"]
+        assert toolbar["y"] <= box["y"] < box["y"] + box["height"] <= toolbar["y"] + toolbar["height"]
+    lefts = hand.page.locator("#toolbar button").evaluate_all(
+        "buttons => buttons.map((one) => one.getBoundingClientRect()).map(({ x, right, y }) => [y, x, right])"
+    )
+    assert all(y != before_y or x >= right for (before_y, _, right), (y, x, _) in pairwise(lefts)), "none overlap"
     box = hand.page.locator("#canvas").bounding_box()
-    assert box["width"] > 0.6 * width
+    assert box["width"] > (0.6 if width < 861 else 0.5) * width
     assert box["height"] > 0.6 * height
     if width < 861:
         hand.page.click("[data-drawer=classes]")
