@@ -23,6 +23,8 @@ def test_two_classes_undo_redo_and_the_next_image(hand, server):
     hand.wait_predicted(64, 80, "road")
     hand.wait_predicted(5, 80, "sky")
     assert hand.colour(60, 80) != before, "the overlay shows the prediction"
+    hand.wait_text("#model-line", "The model has learned 1 image")
+    assert "steps of training" in hand.page.get_attribute("#model-line", "title")
     hand.wait_saved()
     labels = hand.labels()
     assert (labels[8, 10:41] == 0).all()
@@ -114,7 +116,7 @@ def test_suggestion_is_accepted_with_one_key(hand):
     region = {"image": 2, "value": 0, "runs": [0, 4, WIDTH, 4], "box": [0, 0, 2, 4], "margin": 0.25}
     suggest_once(hand, region)
     hand.press("s")
-    hand.wait_text("#suggestion-text", "Is this sky? The model is 0.25 sure.")
+    hand.wait_text("#suggestion-text", "Is this sky? The model is 25 % sure.")
     assert "photo2" in hand.page.inner_text("#image-name")
     hand.press("a")
     hand.wait_text("#notice", "Nothing is left")  # the next one is asked for by itself

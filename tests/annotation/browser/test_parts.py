@@ -53,14 +53,48 @@ def test_a_pinch_labels_nothing(modules, tool, events, done, corners):
     assert modules.evaluate(FINGERS, [tool, events]) == [done, corners]
 
 
+LIST = """
+    const { ImageList } = await import("./page/image_list.js");
+    document.body.innerHTML = `<ul id="image-list"></ul><input id="image-filter">
+        <select id="image-order"><option>name<option>margin</select><p id="image-count"></p>`;
+    const list = new ImageList(() => {});
+"""
+
+
+def test_a_large_image_counts_as_one_in_shares(modules):
+    """By pixels, the first class would have 900 of 1010."""
+    shown = modules.evaluate(
+        """async () => {"""
+        + LIST
+        + """
+            const classes = ["sky", "road", "car"].map((name, value) => ({ name, color: [value, 9, 9] }));
+            const images = [[900, 100, 0], [0, 10, 0], [0, 0, 0]].map((labelled, number) =>
+                ({ number, name: `photo${number}`, labelled, margin: [0.9996, 0.29, null][number] }));
+            list.setSession({ images, classes });
+            const rows = [...document.querySelectorAll(".image-row")];
+            return {
+                ...list.labelShares(),
+                sure: rows.map((row) => row.querySelector(".sure").textContent),
+                chips: rows.map((row) => row.querySelectorAll(".chips i").length),
+                title: rows[0].title,
+            };
+        }"""
+    )
+    assert shown == {
+        "shares": [0.45, 0.55, 0],
+        "titles": ["900 labelled pixels in 1 image, 89 % of all", "110 labelled pixels in 2 images, 11 % of all", ""],
+        "sure": ["99 % sure", "29 % sure", ""],
+        "chips": [2, 1, 0],
+        "title": "photo0: 1,000 labelled pixels (sky 90 %, road 10 %); the model is 99 % sure of the image on average",
+    }
+
+
 def test_a_message_costs_little_with_many_images(modules):
     """The server tells of all images each time; only the rows that have changed are written."""
     seconds, written, count = modules.evaluate(
-        """async () => {
-            const { ImageList } = await import("./page/image_list.js");
-            document.body.innerHTML = `<ul id="image-list"></ul><input id="image-filter">
-                <select id="image-order"><option>name<option>margin</select><p id="image-count"></p>`;
-            const list = new ImageList(() => {});
+        """async () => {"""
+        + LIST
+        + """
             const classes = [...Array(20).keys()].map((value) => ({ name: `class ${value}`, color: [value, 9, 9] }));
             const images = [...Array(5000).keys()].map((number) =>
                 ({ number, name: `photo ${number}`, labelled: classes.map(() => number % 2), margin: 0.5 }));

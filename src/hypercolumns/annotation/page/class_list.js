@@ -2,6 +2,7 @@
 
 import { css } from "./colors.js";
 import { VOID } from "./labels.js";
+import { percent } from "./words.js";
 
 const TYPING = 900; // milliseconds within which two digits are one number
 
@@ -51,12 +52,13 @@ export class ClassList {
     return this.digits;
   }
 
-  /** counts: pixels by class; column: "labelled" or "predicted". */
-  showShares(counts, column) {
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    counts.forEach((count, value) => {
+  /** Show shares of 0 to 1 by class. column: "labelled" or "predicted"; titles: what each of them means. */
+  showShares(shares, column, titles = []) {
+    shares.forEach((share, value) => {
       const cell = this.#rows.get(value)?.querySelector(`.${column}`);
-      if (cell) cell.textContent = count ? percent(count / total) : "";
+      if (!cell) return;
+      cell.textContent = percent(share);
+      cell.title = titles[value] ?? "";
     });
   }
 
@@ -93,11 +95,6 @@ export class ClassList {
     next.focus();
     this.onChoose(Number(next.dataset.value));
   }
-}
-
-function percent(share) {
-  if (share < 0.001) return "<0.1 %";
-  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 }
 
 function makeRow(value, { name, color }) {

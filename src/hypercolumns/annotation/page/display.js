@@ -1,6 +1,7 @@
 // How the prediction and the labels are shown: the settings of the panel, and the scale of certainty.
 
 import { drawScale } from "./colors.js";
+import { sureness } from "./words.js";
 
 const MODES = ["classes", "margins", "off"];
 const get = (id) => document.getElementById(id);
@@ -38,7 +39,7 @@ export class Display {
   /** Mark the mean margin (0 to 1) of what is visible on the scale; null for no prediction. */
   showMargin(margin) {
     get("scale-mark").hidden = margin === null;
-    get("view-margin").textContent = margin === null ? "" : `view ${margin.toFixed(2)}`;
+    get("view-margin").textContent = margin === null ? "" : `this view: ${sureness(margin)}`;
     if (margin !== null) get("scale-mark").style.left = `${100 * margin}%`;
   }
 }

@@ -1,12 +1,13 @@
 // The list of images: what is labelled in each, and how sure the model is of it.
 
 import { css } from "./colors.js";
+import { counted, percent, sureness } from "./words.js";
 
-const COUNT = new Intl.NumberFormat("en");
+const MAX_CHIPS = 8; // of the classes of an image; the others are counted
 const sum = (counts) => counts.reduce((total, count) => total + count, 0);
 
 export class ImageList {
-  #rows = new Map(); // by number: {item, row, bar, sure}
+  #rows = new Map(); // by number: {item, row, chips, sure}
   #byNumber = new Map(); // the images
 
   constructor(onOpen) {
@@ -73,11 +74,35 @@ export class ImageList {
     return [this.#shown().findIndex(({ number }) => number === this.current) + 1, this.#shown().length];
   }
 
-  /** Pixels of each class over all images. */
-  labelled() {
-    const totals = this.classes.map(() => 0);
-    for (const { labelled } of this.images) labelled?.forEach((count, index) => (totals[index] += count));
-    return totals;
+  /**
+   * The share of each class in the labels of an image, averaged over the labelled images, so that a large one counts as
+   * much as a small one; and what each share means, with the pixels of all images.
+   */
+  labelShares() {
+    const zeros = () => this.classes.map(() => 0);
+    const [shares, pixels, images] = [zeros(), zeros(), zeros()];
+    let labelledImages = 0;
+    for (const { labelled } of this.images) {
+      const total = sum(labelled ?? []);
+      if (!total) continue;
+      labelledImages += 1;
+      labelled.forEach((count, index) => {
+        shares[index] += count / total;
+        pixels[index] += count;
+        images[index] += count > 0;
+      });
+    }
+    const all = sum(pixels);
+    const inWords = (count, index) =>
+      `${counted(count, "labelled pixel")} in ${counted(images[index], "image")}, ${percent(count / all)} of all`;
+    return {
+      shares: shares.map((share) => share / Math.max(1, labelledImages)),
+      titles: pixels.map((count, index) => (count ? inWords(count, index) : "")),
+    };
+  }
+
+  labelledCount() {
+    return this.images.filter(({ labelled }) => sum(labelled ?? []) > 0).length;
   }
 
   arrange() {
@@ -95,19 +120,22 @@ export class ImageList {
   }
 
   #showCount() {
-    const labelled = this.images.filter((image) => sum(image.labelled ?? []) > 0).length;
-    this.count.textContent = `${labelled} of ${this.images.length} labelled`;
+    this.count.textContent = `${this.labelledCount()} of ${this.images.length} labelled`;
   }
 
   #show({ number, labelled, margin, name, problem }) {
-    const { row, bar, sure } = this.#rows.get(number);
+    const { row, chips, sure } = this.#rows.get(number);
     const total = sum(labelled ?? []);
-    bar.style.background = total ? stripes(labelled, total, this.classes) : "";
+    const parts = this.classes
+      .map((one, index) => ({ ...one, share: total ? (labelled[index] ?? 0) / total : 0 }))
+      .filter(({ share }) => share);
+    showChips(chips, parts);
     if (problem) sure.textContent = "unreadable";
-    else sure.textContent = margin === null || margin === undefined ? "" : `sure ${margin.toFixed(2)}`;
-    const parts = this.classes.filter((_, index) => labelled?.[index]).map((one) => one.name);
-    const labels = total ? `${COUNT.format(total)} pixels labelled (${parts.join(", ")})` : "no labels";
-    row.title = `${name}: ${problem || labels}`;
+    else sure.textContent = margin === null || margin === undefined ? "" : sureness(margin);
+    const shares = parts.map((one) => `${one.name} ${percent(one.share)}`).join(", ");
+    const labels = total ? `${counted(total, "labelled pixel")} (${shares})` : "no labels";
+    const certainty = problem || !sure.textContent ? "" : `; the model is ${sure.textContent} of the image on average`;
+    row.title = `${name}: ${problem || labels}${certainty}`;
   }
 
   #walk(event) {
@@ -131,26 +159,26 @@ function makeRow({ number, name }) {
   row.type = "button";
   row.className = "image-row";
   row.dataset.number = number;
-  const [label, bar, sure] = ["name", "bar", "sure"].map((kind) => {
+  const [label, chips, sure] = ["name", "chips", "sure"].map((kind) => {
     const span = document.createElement("span");
     span.className = kind;
     return span;
   });
   label.textContent = name;
-  row.append(label, bar, sure);
+  row.append(label, chips, sure);
   item.append(row);
-  return { item, row, bar, sure };
+  return { item, row, chips, sure };
 }
 
-/** Shares of the classes as stripes of a gradient with hard edges. */
-function stripes(labelled, total, classes) {
-  let done = 0;
-  const stops = [];
-  labelled.forEach((count, index) => {
-    if (!count || !classes[index]) return;
-    const from = (100 * done) / total;
-    done += count;
-    stops.push(`${css(classes[index].color)} ${from}% ${(100 * done) / total}%`);
-  });
-  return `linear-gradient(to right, ${stops.join(", ")})`;
+/** A square in the colour of each class that is labelled in an image. */
+function showChips(chips, classes) {
+  const shown = classes.map(({ color }) => css(color)).join();
+  if (chips.dataset.shown === shown) return;
+  chips.dataset.shown = shown;
+  chips.replaceChildren(...classes.slice(0, MAX_CHIPS).map(({ color }) => {
+    const chip = document.createElement("i");
+    chip.style.background = css(color);
+    return chip;
+  }));
+  if (classes.length > MAX_CHIPS) chips.append(`+${classes.length - MAX_CHIPS}`);
 }

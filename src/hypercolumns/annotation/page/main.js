@@ -41,7 +41,7 @@ page.workspace = new Workspace(page.view, {
   answered: (answer, operation) => page.suggestion.answered(operation),
   labelled(image, labelled) {
     page.images.update([{ number: image, labelled }]);
-    page.classList.showShares(page.images.labelled(), "labelled");
+    showLabelled();
   },
   found: (channel) => page.connection.found(channel),
   lost: (channel, error) => page.connection.lost(channel, error),
@@ -125,22 +125,26 @@ async function loadSession() {
 
 function takeSession(session) {
   page.images.setSession(session);
-  page.classList.showShares(page.images.labelled(), "labelled");
   page.model = session.model;
-  showModel(session.model);
+  showLabelled();
 }
 
 function takeState(state) {
   page.images.update(state.images);
-  page.classList.showShares(page.images.labelled(), "labelled");
+  page.model = state.model;
+  showLabelled();
   page.suggestion.stateChanged();
   closeIfBroken();
   if (state.problem && state.problem !== page.problem) showError(new Error(state.problem));
   page.problem = state.problem;
-  page.model = state.model;
-  showModel(state.model);
   showSaved(state.saved);
   showStatus();
+}
+
+function showLabelled() {
+  const { shares, titles } = page.images.labelShares();
+  page.classList.showShares(shares, "labelled", titles);
+  showModel(page.model, page.images.labelledCount());
 }
 
 /** Close the open image if the server has found that it can't be used. */

@@ -1,6 +1,7 @@
 // What the prediction says: at the place under the pointer, and in shares over what is visible.
 
 import { VOID } from "./labels.js";
+import { sureness } from "./words.js";
 
 /** One line about the pixel under the pointer or under the cursor of the keyboard. */
 export function readPlace({ tools, workspace, classes }) {
@@ -11,7 +12,7 @@ export function readPlace({ tools, workspace, classes }) {
   const label = workspace.labels.at(row, column);
   const parts = [`row ${row}, column ${column}`, label === VOID ? "no label" : `label ${classes[label]?.name ?? label}`];
   const predicted = workspace.grid && readGrid(workspace.grid, row, column);
-  if (predicted) parts.push(`predicted ${classes[predicted.value].name}, ${predicted.margin.toFixed(2)} sure`);
+  if (predicted) parts.push(`predicted ${classes[predicted.value].name}, ${sureness(predicted.margin)}`);
   return parts.join("  ·  ");
 }
 
@@ -34,7 +35,8 @@ export function showPrediction({ classes, classList, display }, grid) {
     sum += grid.margins[index];
   }
   const predicted = counts.slice(0, classes.length);
-  classList.showShares(predicted, "predicted");
-  const isEmpty = predicted.every((count) => count === 0);
+  const total = predicted.reduce((all, count) => all + count, 0);
+  classList.showShares(predicted.map((count) => count / Math.max(1, total)), "predicted");
+  const isEmpty = total === 0;
   display.showMargin(isEmpty ? null : sum / grid.margins.length / 255);
 }

@@ -1,6 +1,7 @@
 // What the page says about itself: saved or not, connected or not, trained or not, and errors.
 
 import { SessionEndedError, TroubleError } from "./api.js";
+import { counted } from "./words.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -66,13 +67,14 @@ function short(problem) {
   return problem instanceof TroubleError ? "not saved" : "connection lost";
 }
 
-export function showModel(model) {
-  if (!model?.steps) {
-    get("model-line").textContent = "No model yet: paint strokes of two classes";
-    return;
-  }
-  const loss = typeof model.loss === "number" ? `, loss ${model.loss.toFixed(3)}` : "";
-  get("model-line").textContent = `${model.steps.toLocaleString("en")} steps${loss}`;
+/** Say what the model knows. labelled: the number of labelled images. */
+export function showModel(model, labelled) {
+  const line = get("model-line");
+  const isThere = model?.steps > 0 && labelled > 0;
+  const does = model?.trained ? "The model has learned" : "The model is learning";
+  line.textContent = isThere ? `${does} ${counted(labelled, "image")}` : "No model yet: paint strokes of two classes";
+  const loss = typeof model?.loss === "number" ? `; its error on your labels (cross-entropy) is ${model.loss.toFixed(3)}` : "";
+  line.title = isThere ? `${counted(model.steps, "step")} of training${loss}` : "";
 }
 
 export function showSaved(path) {

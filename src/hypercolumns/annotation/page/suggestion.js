@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { css } from "./colors.js";
 import { outline } from "./screen.js";
+import { sureness } from "./words.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -90,6 +91,6 @@ export class Suggestion {
     get("suggestion").hidden = false;
     document.querySelector("[data-do=acceptAs]").disabled = value === this.other;
     get("suggestion").querySelector(".swatch").style.background = css(color);
-    get("suggestion-text").textContent = `Is this ${name}? The model is ${margin.toFixed(2)} sure.`;
+    get("suggestion-text").textContent = `Is this ${name}? The model is ${sureness(margin)}.`;
   }
 }
