@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from hypercolumns.annotation import PixelTrainer
 from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
-from hypercolumns.annotation.labels.label_store import LabelStore, locked_folder
+from hypercolumns.annotation.labels.label_store import LabelStore, address_path, locked_folder
 from hypercolumns.annotation.serving.image_list import ImageList, ImageToLabel
+from hypercolumns.annotation.serving.kept_address import KeptAddress
 from hypercolumns.annotation.serving.listener import check_installed, listen, serve
 from hypercolumns.annotation.serving.requests import Address
 from hypercolumns.annotation.serving.session import AnnotationSession
@@ -69,7 +70,9 @@ def annotate(cfg: DictConfig) -> Run | None:
                     seed=cfg.seed,
                 )
                 session = _session(run, images, files, rules, trainer)
-                opened, address = listen(cfg.host, cfg.port)
+                names = [pair.id for pair in images.splits["train"]]
+                kept = KeptAddress.of(address_path(masks), names, [*rules.scheme.classes])
+                opened, address = listen(cfg.host, cfg.port, kept)
                 serve(session, opened, address, lambda: _announce(cfg, address, len(files)))
             _finish(cfg, run, images, session)
     return run if run.finished else None

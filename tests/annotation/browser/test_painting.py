@@ -150,19 +150,24 @@ def test_the_size_slider_reaches_all_sizes(hand):
     assert hand.page.input_value("#size") == hand.page.text_content("#size-value") == "200"
 
 
-def test_labels_survive_a_kill(hand, server, browser):
+def test_a_page_goes_on_after_a_kill(hand, server, browser):
     hand.press("3")
     hand.stroke((30, 42), (40, 46))
     hand.wait_saved()
-    labels = hand.labels()
+    labels, url = hand.labels(), server.url
     server.kill()
     hand.stroke((30, 60), (30, 70))
-    hand.wait_text("#save-state", "connection lost")
-    hand.page.close()
-    hand.problems.clear()  # the browser complains about the requests that failed
+    hand.wait_text("#save-state", "connection lost, 1 edit waiting")
     server.start()
+    assert server.url == url
+    hand.wait_text("#save-state", "saved")
+    hand.problems.clear()  # the browser complains about the requests that failed
+    now = hand.labels()
+    assert (now[30, 60:71] == 2).all()
+    assert np.array_equal(now[labels != 255], labels[labels != 255])
+    hand.page.wait_for_timeout(400)
+    assert np.array_equal(server.mask("photo0"), now)
     with browser.new_context() as context:
         other = Hand(context.new_page())
         other.open(server.url)
-        assert np.array_equal(other.labels(), labels)
-        assert np.array_equal(server.mask("photo0"), labels)
+        assert np.array_equal(other.labels(), now)

@@ -51,6 +51,11 @@ def journal_path(masks: Path, mask: Path) -> Path:
     return masks / HIDDEN / mask.relative_to(masks).with_name(f"{mask.name}.journal")
 
 
+def address_path(masks: Path) -> Path:
+    """Return the path of the file with the address of the last session on a folder of masks."""
+    return masks / HIDDEN / "address"
+
+
 class LabelStore:
     """The labels of images, by the numbers of the images.
 

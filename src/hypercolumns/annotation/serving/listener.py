@@ -4,9 +4,11 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from hypercolumns.annotation.serving.kept_address import KeptAddress
 from hypercolumns.annotation.serving.requests import Address
 from hypercolumns.annotation.serving.server import AnnotationServer
 from hypercolumns.annotation.serving.session import AnnotationSession
@@ -36,12 +38,15 @@ def check_installed() -> None:
         ) from None
 
 
-def listen(host: str, port: int) -> tuple[socket.socket, Address]:
+def listen(host: str, port: int, kept: KeptAddress | None = None) -> tuple[socket.socket, Address]:
     """Open the socket of a server, and choose its token.
+
+    If the address is that of the last session, it has the token of that session, so that an open page goes on.
 
     Args:
         host: the address to listen on.
-        port: the port; 0: a free one.
+        port: the port; 0: that of the last session if it is free, or else any free one.
+        kept: the file with the address of the last session, which gets the new one; None: it is not kept.
 
     Returns:
         The socket, and the address of the page.
@@ -51,6 +56,27 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
     """
     if not 0 <= port <= MAX_PORT:  # the system would take the lower 16 bits
         raise ArgumentError(f"port={port} must be from 0 to {MAX_PORT}; 0 is a free one")
+    earlier = kept.read(host) if kept else None
+    opened = None
+    if earlier and not port:
+        with suppress(ArgumentError):
+            opened = _open(host, earlier.port)
+    opened = opened or _open(host, port)
+    port = opened.getsockname()[1]
+    # whoever took the port in the meantime may have been told the token by a page
+    token = earlier.token if earlier and earlier.port == port else secrets.token_urlsafe(24)
+    address = Address(host, port, token)
+    if kept:
+        kept.write(address)
+    return opened, address
+
+
+def _open(host: str, port: int) -> socket.socket:
+    """Open a socket to listen on.
+
+    Raises:
+        ArgumentError: if the address can't be had.
+    """
     opened = None
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
@@ -68,7 +94,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
             f"host={host} port={port} can't be listened on ({error}); choose another port, or port=0 for a free one, "
             f"and an address of this machine as host"
         ) from error
-    return opened, Address(host, opened.getsockname()[1], secrets.token_urlsafe(24))
+    return opened
 
 
 def serve(session: AnnotationSession, opened: socket.socket, address: Address, ready: Callable[[], None]) -> None:
