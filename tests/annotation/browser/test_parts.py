@@ -118,6 +118,32 @@ def test_a_message_costs_little_with_many_images(modules):
     assert count == "2500 of 5000 labelled"
 
 
+@pytest.mark.parametrize(
+    ("size", "box", "scale", "shown"),
+    [
+        ((360, 480), [100, 100, 104, 104], 10 / 3, [12, 0, 192, 226]),
+        ((360, 480), [0, 0, 360, 480], 5 / 3, [0, 0, 360, 480]),
+        ((3000, 4000), [1000, 1000, 1040, 1060], 1, [720, 630, 1320, 1430]),
+        ((3000, 4000), [1000, 1000, 1600, 2000], 0.2, [0, 0, 3000, 4000]),
+        ((72, 96), [30, 40, 31, 41], 50 / 3, [12, 16, 49, 65]),
+    ],
+    ids=["tiny region", "whole image", "large image", "large region", "small image"],
+)
+def test_a_suggestion_keeps_its_surroundings(modules, size, box, scale, shown):
+    found = modules.evaluate(
+        """async ([size, box]) => {
+            const { View } = await import("./page/view.js");
+            const view = new View();
+            view.resize(800, 600);
+            view.setImage(...size);
+            view.showBox(box);
+            return [view.scale, view.visibleBox()];
+        }""",
+        [size, box],
+    )
+    assert found == [pytest.approx(scale), shown]
+
+
 def test_a_hidden_page_asks_for_nothing(modules):
     asked = modules.evaluate(
         """async () => {

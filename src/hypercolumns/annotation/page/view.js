@@ -1,6 +1,8 @@
 // Zoom and position: which part of the image the canvas shows. Lengths on the screen are CSS pixels.
 
 const MAX_SCALE = 48;
+const BOX_ROOM = 4; // a box that is shown takes a quarter of the canvas at most
+const MOST_OF_FIT = 2; // it is magnified twice as much as the whole image, so that half of the image stays visible
 const OVERSCROLL = 48; // so that a stroke along the border of the image does not end at the border of the screen
 
 export class View {
@@ -50,10 +52,11 @@ export class View {
     this.#clamp();
   }
 
-  /** Show a box [top, left, bottom, right) with its surroundings. */
+  /** Show a box [top, left, bottom, right) with so much around it that one sees what it is a part of. */
   showBox([top, left, bottom, right]) {
-    const room = Math.min(this.width / (right - left), this.height / (bottom - top)) / 3;
-    this.scale = Math.max(this.#fitScale(), Math.min(room, 6)); // a tiny region says nothing without surroundings
+    const room = Math.min(this.width / (right - left), this.height / (bottom - top)) / BOX_ROOM;
+    const fit = this.#fitScale();
+    this.scale = Math.max(fit, Math.min(room, Math.max(MOST_OF_FIT * fit, 1))); // a large image at most one to one
     this.#centre((left + right) / 2, (top + bottom) / 2);
   }
 
