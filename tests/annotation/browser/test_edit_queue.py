@@ -27,7 +27,6 @@ async ([plan, operations, areTogether = false]) => {
     const queue = new EditQueue({
         answered: () => {},
         reloaded: () => told.push("reloaded"),
-        mixed: () => told.push("mixed"),
         refused: (image, error) => told.push(error.message),
         lost: (error) => { told.push(error.message); queue.retryNow(); setTimeout(() => queue.retryNow()); },
         changed: () => {},
@@ -94,7 +93,7 @@ async (play) => {
     const turn = () => new Promise((resolve) => setTimeout(resolve));
     window.fetch = (url, { body } = {}) => new Promise((resolve, reject) => {
         const what = url.pathname.split("/").at(-1);
-        const values = what === "fill" ? ["fill"] : body ? JSON.parse(body).edits?.map(({ value }) => value) : null;
+        const values = body ? JSON.parse(body).edits?.map(({ value }) => value) : null;
         open.push({
             what, values, reject,
             do() { what === "undo" ? done.pop() : done.push(...(values ?? [])); },
@@ -107,7 +106,7 @@ async (play) => {
     });
     const queue = new EditQueue({
         answered: (image, answer, { kind, value }) => told.push(value ?? kind),
-        reloaded: () => told.push("reloaded"), mixed: () => told.push("mixed"),
+        reloaded: () => told.push("reloaded"),
         refused: (image, error) => told.push(error.message), lost: () => {}, changed: () => {},
     });
     queue.confirm(0, 0);
@@ -154,67 +153,3 @@ def test_old_labels_drop_no_edit(modules):
         }""",
     )
     assert played == {"done": [1, 2], "told": [1, "reloaded", 2], "left": 0, "result": False}
-
-
-def test_strokes_pass_a_fill_that_waits(modules):
-    played = modules.evaluate(
-        BY_HAND,
-        """async ({ take, settle, add, turn, open }) => {
-            add("edit", 1);
-            add("fill");
-            add("edit", 2);
-            add("undo");
-            await settle("edits");
-            const fill = await take("fill");
-            await settle("edits");
-            const tooEarly = await take("undo");
-            add("edit", 3);
-            fill.do();
-            fill.answer();
-            await settle("undo");
-            await settle("edits");
-            return tooEarly;
-        }""",
-    )
-    assert played["done"] == [1, 2, 3], "undo means the last step, which is the fill"
-    assert played["told"] == [1, 2, "fill", "mixed", "undo", 3]
-    assert played["left"] == 0
-    assert played["result"] is None
-
-
-def test_lost_edit_is_not_taken_for_a_fill(modules):
-    """While a fill is on its way, the count of steps does not tell whether a lost edit was done."""
-    played = modules.evaluate(
-        BY_HAND,
-        """async ({ take, settle, lose, add, turn }) => {
-            add("fill");
-            add("edit", 1);
-            const fill = await take("fill");
-            lose(await take("edits"));
-            fill.do();
-            await settle("labels");
-            await settle("edits");
-            fill.answer();
-            await turn();
-            add("edit", 2);
-            await settle("edits");
-        }""",
-    )
-    assert played["done"] == ["fill", 1, 2]
-    assert played["left"] == 0
-
-
-def test_lost_fill_is_done_once(modules):
-    played = modules.evaluate(
-        BY_HAND,
-        """async ({ take, settle, lose, add, turn }) => {
-            add("fill");
-            add("edit", 1);
-            const fill = await take("fill");
-            await settle("edits");
-            fill.do();
-            lose(fill);
-            await settle("labels");
-        }""",
-    )
-    assert played == {"done": [1, "fill"], "told": [1, "reloaded"], "left": 0, "result": None}

@@ -81,6 +81,20 @@ def test_polygon_eraser_and_fill(hand):
     hand.wait_label(20, 20, "label tree")
     hand.press("Control+z")
     hand.wait_enabled("[data-do=redo]", True)
+    hand.page.route("**/region?*", lambda route: waiting.append(route))
+    waiting = []
+    hand.press("f")
+    hand.click(20, 10)
+    hand.press("2", "b")
+    hand.stroke((15, 10), (15, 30))  # while the region is not there yet
+    hand.page.wait_for_timeout(300)
+    waiting[0].continue_()
+    hand.wait_label(20, 20, "label tree")
+    hand.wait_saved()
+    assert (hand.labels(1)[15, 10:31] == 1).all(), "a later stroke stays on top"
+    assert (hand.labels(1)[20:25, 10:31] == 2).all()
+    hand.press("Control+z")
+    hand.wait_enabled("[data-do=redo]", True)
     assert not (hand.labels(1) == 2).any()
 
 
@@ -121,6 +135,7 @@ def test_suggestion_is_accepted_with_one_key(hand):
     hand.press("a")
     hand.wait_text("#notice", "Nothing is left")  # the next one is asked for by itself
     assert not hand.page.is_visible("#suggestion")
+    hand.press("w")
     hand.wait_label(1, 2, "label sky")
     assert (hand.labels(2)[:2, :4] == 0).all()
     hand.page.unroute("**/suggestion")

@@ -102,6 +102,18 @@ def test_merged_runs_cover_each_pixel_once(modules):
     assert all(end < start for end, start in zip(ends, merged[2::2], strict=False))
 
 
+def test_subtracted_runs_leave_the_other_pixels(modules):
+    rng = random.Random(5)
+    for count in (0, 1, 4, 30):
+        parts = [
+            [number for _ in range(many) for number in (rng.randrange(HEIGHT * WIDTH - 40), rng.randrange(1, 40))]
+            for many in (20, count)
+        ]
+        runs, others = (draw(modules, "mergeRuns", part) for part in parts)
+        left = to_mask(draw(modules, "subtractRuns", runs, others))
+        assert np.array_equal(left, to_mask(runs) * (1 - to_mask(others)))
+
+
 def test_small_label_maps_keep_thin_strokes(modules):
     """A cell of a level is labelled where one of its pixels is; edits and their undo reach all levels."""
     levels = modules.evaluate(

@@ -130,7 +130,8 @@ def test_an_image_has_no_name_but_its_number(world, number):
     [
         *(("POST", path) for path in ("api/session", "api/images/0/labels", "api/images/0/pixels", "api/state")),
         *(("GET", f"api/images/0/{what}") for what in ("edits", "undo", "redo", "fill")),
-        *(("GET", path) for path in ("api/save", "api/suggestion/accept")),
+        *(("GET", path) for path in ("api/save",)),
+        *(("POST", path) for path in ("api/images/0/region", "api/suggestion")),
         *((method, "api/session") for method in ("HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get")),
     ],
 )
@@ -212,18 +213,25 @@ def test_other_screens_are_refused(world, old, new):
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        *("row=40&column=0", "row=0&column=60", "row=0&column=-1", "row=x&column=0", "row=0", "row=0&column=0&more=1"),
+        *("", "row=0&row=1&column=0", "row=1.5&column=0", "row=0&column=0"),  # the last one is not predicted yet
+    ],
+)
+def test_a_region_of_nothing_is_refused(world, query):
+    assert 400 <= world.get("api/images/0/region", query).status < 500
+
+
+@pytest.mark.parametrize(
     "body",
     [
-        {"row": 40, "column": 0, "value": None},
-        {"row": 0, "column": -1, "value": None},
-        {"row": "0", "column": 0, "value": 1},
-        {"row": 0, "column": 0},
-        {"row": 0, "column": 0, "value": None},
+        *({}, {"value": 1}, {"value": 3, "runs": [0, 1]}, {"value": 1, "runs": [2399, 2]}),
+        {"value": 1, "runs": [0, 1], "more": 1},
     ],
 )
 def test_a_fill_of_nothing_is_refused(world, body):
-    answer = world.post("api/images/0/fill", body)
-    assert 400 <= answer.status < 500
+    assert world.post("api/images/0/fill", body).status == 422
 
 
 def test_every_answer_has_the_safe_headers(world):

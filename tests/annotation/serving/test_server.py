@@ -145,36 +145,50 @@ def test_coarse_screen_shows_evenly_spaced_pixels(world):
     assert (part[0] == whole[0][5:34:3, 11:60:3]).mean() > 0.9  # both are approximate
 
 
-def test_fill_labels_the_region_around_a_pixel(world):
+def test_region_of_a_pixel_changes_nothing(world):
+    """It may take a while, in which strokes are painted; so the page decides what becomes of it."""
     paint(world)
     converge(world)
     predicted = np.frombuffer(world.get("api/images/0/prediction", SCREEN + "-1").body[:2400], np.uint8)
-    answer = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": None}).json
-    labels = np.frombuffer(world.get("api/images/0/labels").body, np.uint8)
-    filled = labels == 0
-    assert (predicted[filled] == 0).mean() > 0.9
-    assert filled.sum() > 500
-    assert answer["labelled"][0] == filled.sum()
-    changed = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": 1}).json
-    assert {change["value"] for change in changed["changes"]} == {1}
+    before = world.get("api/images/0/labels")
+    region = world.get("api/images/0/region", "row=6&column=4").json
+    assert region["value"] == 0
+    starts, lengths = region["runs"][::2], region["runs"][1::2]
+    pixels = [start + offset for start, length in zip(starts, lengths, strict=True) for offset in range(length)]
+    assert 6 * 60 + 4 in pixels
+    assert len(pixels) > 500
+    assert (predicted[pixels] == 0).mean() > 0.9
+    after = world.get("api/images/0/labels")
+    assert (after.body, after.headers["x-undo"]) == (before.body, before.headers["x-undo"])
 
 
-def test_fill_and_accept_leave_labels_as_they_are(world):
+def test_a_region_nobody_waits_for_is_dropped(world):
+    world.session.find_region = lambda *args: future
+    future = Future()
+
+    async def ask_and_go():
+        gone = asyncio.Event()
+        path = "/secret/api/images/0/region"
+        poll = ask_async(world.app, "GET", path, host="localhost:8000", query="row=0&column=0", gone=gone)
+        poll = asyncio.create_task(poll)
+        await asyncio.sleep(0.1)
+        gone.set()
+        return (await asyncio.wait_for(poll, 2)).status
+
+    assert asyncio.run(ask_and_go()) == 204
+    assert future.cancelled()
+
+
+def test_fill_leaves_labels_as_they_are(world):
     """A stroke of another class in the region is a correction, which must not be lost without a word."""
     paint(world)
     world.post("api/images/0/edits", {"edits": [{"value": 1, "runs": block(20, 4, 2, 5)}]})
-    world.session.find_region = lambda *args: predicted
-    predicted = Future()
-    predicted.set_result((0, np.array([[0, 2400]])))
-    filled = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": None}).json
+    filled = world.post("api/images/0/fill", {"value": 0, "runs": [0, 2400]}).json
     assert filled["labelled"] == [2400 - 48 - 10, 10, 48]
     assert world.post("api/images/0/undo").json["labelled"] == [48, 10, 48]
-    accepted = world.post("api/suggestion/accept", {"image": 0, "value": 2, "runs": [1204, 10]}).json
+    accepted = world.post("api/images/0/fill", {"value": 2, "runs": [1204, 10]}).json
     assert accepted["changes"] == [{"value": 2, "runs": [1209, 5]}]
     assert accepted["labelled"] == [48, 10, 53]
-    world.session.find_region = lambda *args: predicted
-    replaced = world.post("api/images/0/fill", {"row": 6, "column": 4, "value": 2}).json
-    assert replaced["labelled"] == [0, 0, 2400]
 
 
 def test_a_full_disk_asks_for_a_second_try(world):
@@ -213,9 +227,9 @@ def test_suggested_region_can_be_accepted(world):
         if suggestion["image"] is not None:
             break
         time.sleep(0.05)
-    body = {name: suggestion[name] for name in ("image", "value", "runs")}
+    body = {name: suggestion[name] for name in ("value", "runs")}
     before = sum(world.get("api/session").json["images"][suggestion["image"]]["labelled"])
-    answer = world.post("api/suggestion/accept", body).json
+    answer = world.post(f"api/images/{suggestion['image']}/fill", body).json
     assert sum(answer["labelled"]) >= before
     assert answer["undo"] >= 1
     top, left, bottom, right = suggestion["box"]

@@ -154,7 +154,7 @@ def test_a_large_image_keeps_none_waiting(world):
     world.wait(lambda: "part" in world.names())
     worker.change(0, [STROKE], 6)
     assert worker.show(screen(0), -1).result(5).screen == screen(0)
-    assert worker.fill(0, 1, 1).result(5)[0] == 1
+    assert worker.find_region(0, 1, 1).result(5)[0] == 1
     assert ("prepare", "1") not in world.trainer.calls
 
 
@@ -227,14 +227,14 @@ def test_labels_on_the_disk_are_read_one_by_one(world):
     assert ("train",) in world.trainer.calls[first:second]
 
 
-def test_fill_predicts_all_pixels(world):
+def test_a_region_needs_all_pixels(world):
     worker = world.make()
     worker.start()
     with pytest.raises(HypercolumnsError, match="no prediction of this image yet"):
-        worker.fill(0, 1, 1).result(5)
+        worker.find_region(0, 1, 1).result(5)
     worker.change(0, [STROKE], 6)
     world.wait(lambda: worker.state["trained"])
-    value, runs = worker.fill(0, 1, 1).result(5)
+    value, runs = worker.find_region(0, 1, 1).result(5)
     assert (value, runs.tolist()) == (1, [[0, 24]])
 
 
@@ -318,10 +318,10 @@ def test_a_failure_of_one_image_does_not_end_all(world, monkeypatch, method, err
     assert worker.show(screen(0), -1).result(5).screen == screen(0)
     world.wait(lambda: world.refused)
     assert world.refused == {1: str(error)}
-    assert worker.fill(0, 1, 1).result(5)[0] == 1
+    assert worker.find_region(0, 1, 1).result(5)[0] == 1
     if method == "view":
         with pytest.raises(HypercolumnsError, match=str(error)):
-            worker.fill(1, 1, 1).result(5)
+            worker.find_region(1, 1, 1).result(5)
 
 
 def test_unreadable_labels_refuse_the_image(world, monkeypatch):
@@ -348,6 +348,6 @@ def test_a_bug_in_the_training_is_reported(world, monkeypatch):
     with pytest.raises(HypercolumnsError, match="training has stopped"):
         waiting.result(5)
     assert "training has stopped" in worker.failed
-    for later in (worker.show(screen(0), -1), worker.fill(0, 1, 1), worker.save()):
+    for later in (worker.show(screen(0), -1), worker.find_region(0, 1, 1), worker.save()):
         with pytest.raises(HypercolumnsError, match="training has stopped"):
             later.result(5)

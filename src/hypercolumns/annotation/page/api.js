@@ -70,9 +70,12 @@ export const labels = (image, signal) => request(`images/${image}/labels`, readL
 export const sendEdits = (image, edits) => post(`images/${image}/edits`, { edits });
 export const undo = (image) => post(`images/${image}/undo`);
 export const redo = (image) => post(`images/${image}/redo`);
-export const fill = (image, row, column, value) => post(`images/${image}/fill`, { row, column, value });
+/** Label the pixels of a region that have no label. */
+export const fill = (image, value, runs) => post(`images/${image}/fill`, { value, runs });
+/** The predicted class of a pixel and the region of this class around it, {value, runs}, or null after 20 s. */
+export const region = (image, row, column, signal) =>
+  request(`images/${image}/region?row=${row}&column=${column}`, json, { signal });
 export const suggestion = () => request("suggestion", json);
-export const accept = (image, value, runs) => post("suggestion/accept", { image, value, runs });
 export const save = () => post("save");
 /** What has changed since a version, or null after 20 s. */
 export const state = (after, signal) => request(`state?after=${after}`, json, { signal });

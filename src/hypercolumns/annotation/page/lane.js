@@ -7,10 +7,8 @@ const LONGEST_WAIT = 4000;
 
 export class Lane {
   waiting = []; // {kind, image, ...}: the first of them may be on their way
-  image = null; // the image of the batch that the server may be working on
   #isRunning = false;
   #wake = () => {};
-  #leavers = []; // to be called when something has left the lane
 
   /**
    * does: {next(), send(batch), countDone(batch), lost(error), changed()}. `next` returns the batch to send, [] if there
@@ -24,13 +22,6 @@ export class Lane {
   add(operation) {
     this.waiting.push(operation);
     if (!this.#isRunning) this.#run();
-  }
-
-  /** Wait until nothing of an image is in the lane. */
-  async without(image) {
-    while (this.waiting.some((one) => one.image === image)) {
-      await new Promise((resolve) => this.#leavers.push(resolve));
-    }
   }
 
   /** Do not wait any longer for the next try. */
@@ -62,7 +53,6 @@ export class Lane {
     this.waiting.splice(0, settled);
     tell?.();
     this.does.changed();
-    for (const resolve of this.#leavers.splice(0)) resolve();
   }
 
   #pause(milliseconds) {

@@ -54,7 +54,7 @@ page.tools = new Tools({
     tell("stroke-end", { image: page.workspace.image });
     page.workspace.edit(value, runs);
   },
-  fill: (row, column, value) => page.workspace.ask("fill", { row, column, value }),
+  fill: (row, column, value) => page.workspace.fill(row, column, value),
   changed: toolsChanged,
 });
 page.display = new Display((...overlays) => page.screen?.redraw(...overlays));
@@ -89,7 +89,7 @@ async function start() {
   listenToKeys(table);
   connectControls(actions);
   window.addEventListener("themechange", () => page.screen.redraw("tools"));
-  window.addEventListener("beforeunload", (event) => page.workspace.queue.length && event.preventDefault());
+  window.addEventListener("beforeunload", (event) => page.workspace.waiting && event.preventDefault());
   window.addEventListener("online", () => page.workspace.queue.retryNow());
   get("size").max = MAX_SIZE;
   page.tools.setSize(page.tools.size);
@@ -270,7 +270,7 @@ function showStatus() {
   const { workspace, model } = page;
   const isPredicting = model?.steps > 0 && workspace.image !== null && !workspace.grid;
   const activity = isPredicting ? "predicting" : model?.steps > 0 && !model.trained ? "training" : null;
-  showState(workspace.queue.length, page.connection.problem, activity);
+  showState(workspace.waiting, page.connection.problem, activity);
 }
 
 function connectControls(actions) {

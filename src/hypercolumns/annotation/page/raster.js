@@ -78,6 +78,22 @@ function rowCrossings(vertices, y) {
   return crossings.sort((a, b) => a - b);
 }
 
+/** The pixels of runs that are not in others; both must be in order, without overlaps. */
+export function subtractRuns(runs, others) {
+  const left = [];
+  for (let index = 0, first = 0; index < runs.length; index += 2) {
+    let start = runs[index];
+    const end = start + runs[index + 1];
+    while (first < others.length && others[first] + others[first + 1] <= start) first += 2;
+    for (let other = first; other < others.length && others[other] < end; other += 2) {
+      if (others[other] > start) left.push(start, others[other] - start);
+      start = Math.max(start, others[other] + others[other + 1]);
+    }
+    if (start < end) left.push(start, end - start);
+  }
+  return left;
+}
+
 /** The union of runs, in order, without overlaps. */
 export function mergeRuns(runs) {
   const pairs = [];

@@ -5,6 +5,7 @@ import { EditQueue } from "./edit_queue.js";
 import { PredictionFeed } from "./feeds.js";
 import { LabelMap } from "./labels.js";
 import { PhotoStore } from "./photo.js";
+import { RegionFills } from "./region_fills.js";
 
 const RETRY = 1000; // milliseconds from a try to open an image to the next, where the server does not answer
 
@@ -24,7 +25,6 @@ export class Workspace {
     this.queue = new EditQueue({
       answered: (image, answer, operation) => this.#answered(image, answer, operation),
       reloaded: (image, labels) => this.#reloaded(image, labels),
-      mixed: (image) => this.reload(image),
       refused: (image, error) => {
         this.on.failed(error);
         this.reload(image);
@@ -34,6 +34,15 @@ export class Workspace {
         if (!this.queue.length) this.on.found("edits");
         this.on.queue();
       },
+    });
+    this.fills = new RegionFills({
+      region: (fill, predicted, runs) => this.#fillRegion(fill, predicted, runs),
+      failed: (fill, error) => {
+        this.#dropFill(fill.image);
+        this.on.failed(error);
+      },
+      found: () => this.on.found("fill"),
+      lost: (error) => this.on.lost("fill", error),
     });
     this.feed = new PredictionFeed({
       grid: (image, grid) => {
@@ -140,17 +149,52 @@ export class Workspace {
     this.ask("edit", { value, runs });
   }
 
-  /** Undo, redo, fill, or accept a suggestion: only the server knows what they change. */
+  /** Undo, redo, or accept a suggestion: only the server knows what they change. */
   ask(kind, details = {}) {
     const operation = { kind, image: this.image, ...details };
     this.on.asked(operation);
+    if (kind === "undo" && this.fills.undo(this.image)) return this.#dropFill(this.image);
+    if (kind === "redo") this.fills.redo(this.image);
+    if (details.runs) this.fills.painted(this.image, details.runs);
     this.#count(operation);
     this.on.steps();
     this.queue.add(operation);
   }
 
+  /** Fill the predicted region around a pixel. value: null for the predicted class, where there is no label. */
+  fill(row, column, value) {
+    const operation = { kind: "fill", image: this.image };
+    this.on.asked(operation);
+    this.#count(operation);
+    this.on.steps();
+    this.fills.add(this.image, row, column, value);
+    this.on.queue();
+  }
+
+  /** How much of what was done the server does not have yet. */
+  get waiting() {
+    return this.queue.length + this.fills.length;
+  }
+
   follow() {
     if (this.image !== null) this.feed.follow(this.image, this.view);
+  }
+
+  #fillRegion({ image, value }, predicted, runs) {
+    if (!runs.length) return this.#dropFill(image);
+    const operation = { kind: value === null ? "fill" : "edit", image, value: value ?? predicted, runs };
+    if (image === this.image) {
+      this.#isOutdated = true; // the labels before the stroke that may be painted at the moment
+      if (operation.kind === "edit") this.labels.apply(runs, value);
+      this.on.painted();
+    }
+    this.queue.add(operation);
+  }
+
+  #dropFill(image) {
+    if (image === this.image) this.undo -= 1;
+    this.on.steps();
+    this.on.queue();
   }
 
   #answered(image, answer, operation) {
@@ -179,6 +223,7 @@ export class Workspace {
   #setSteps({ undo, redo }) {
     Object.assign(this, { undo, redo });
     for (const operation of this.queue.pending(this.image)) this.#count(operation);
+    for (let fills = this.fills.count(this.image); fills > 0; fills--) this.#count({ kind: "fill" });
     this.on.steps();
   }
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 
+from hypercolumns.annotation.labels.pixel_runs import Change
 from hypercolumns.annotation.serving.live_state import LiveState
 from hypercolumns.annotation.serving.polls import Shown
 from hypercolumns.annotation.serving.requests import (
@@ -78,13 +79,13 @@ class AnnotationServer:
             ("api", "session"): {"GET": self._describe},
             ("api", "state"): {"GET": self._state},
             ("api", "suggestion"): {"GET": self._suggestion},
-            ("api", "suggestion", "accept"): {"POST": self._accept},
             ("api", "save"): {"POST": self._save},
         }
         self._image_routes: dict[str, dict[str, Callable[[int, Scope, Receive], Awaitable[Response]]]] = {
             "pixels": {"GET": self._pixels},
             "labels": {"GET": self._labels},
             "prediction": {"GET": self._prediction},
+            "region": {"GET": self._region},
             "edits": {"POST": self._edits},
             "undo": {"POST": self._undo},
             "redo": {"POST": self._redo},
@@ -155,14 +156,6 @@ class AnnotationServer:
     async def _suggestion(self, scope: Scope, receive: Receive) -> Response:
         return _json(self._session.suggestion())
 
-    async def _accept(self, scope: Scope, receive: Receive) -> Response:
-        body = await read_json(scope, receive)
-        _check_keys(body, {"image", "value", "runs"})
-        number = body.pop("image")
-        if type(number) is not int:
-            raise RefusedError(400, "image must be the number of an image")
-        return _json(await asyncio.to_thread(self._session.accept, number, body))
-
     async def _save(self, scope: Scope, receive: Receive) -> Response:
         _check_keys(await read_json(scope, receive), set())
         path = await asyncio.wrap_future(self._session.save())
@@ -192,11 +185,13 @@ class AnnotationServer:
         return _json(await asyncio.to_thread(self._session.redo, number))
 
     async def _fill(self, number: int, scope: Scope, receive: Receive) -> Response:
-        body = await read_json(scope, receive)
-        _check_keys(body, {"row", "column", "value"})
-        region = await asyncio.to_thread(self._session.find_region, number, body["row"], body["column"])
-        predicted, runs = await asyncio.wrap_future(region)
-        return _json(await asyncio.to_thread(self._session.fill, number, body["value"], predicted, runs))
+        return _json(await asyncio.to_thread(self._session.fill, number, await read_json(scope, receive)))
+
+    async def _region(self, number: int, scope: Scope, receive: Receive) -> Response:
+        row, column = read_numbers(scope, "row", "column")
+        future = await asyncio.to_thread(self._session.find_region, number, row, column)
+        region = await unless_gone(receive, self._live.wait_for(future, POLL_SECONDS))
+        return Response(status=204) if region is None else _json(Change(*region).as_json())
 
     async def _prediction(self, number: int, scope: Scope, receive: Receive) -> Response:
         top, left, bottom, right, height, width, after = read_numbers(

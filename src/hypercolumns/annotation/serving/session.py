@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hypercolumns.annotation.labels.edit_history import parse_change
 from hypercolumns.annotation.labels.label_store import LabelStore
-from hypercolumns.annotation.labels.pixel_runs import Change
+from hypercolumns.annotation.labels.pixel_runs import Change, Runs
 from hypercolumns.annotation.labels.stored_labels import LabelState, StoredLabels
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
 from hypercolumns.annotation.serving.display_colours import display_colours
@@ -181,12 +181,12 @@ class AnnotationSession:
                 state = self._done(number, changes, labels.state())
         return state
 
-    def accept(self, number: int, given: object) -> dict[str, Any]:
-        """Label the pixels of a suggested region that have no label yet; return the changes and the state.
+    def fill(self, number: int, given: object) -> dict[str, Any]:
+        """Label the pixels of a region that have no label yet; return the changes and the state.
 
         Args:
             number: the number of the image.
-            given: the region, {"value", "runs"}.
+            given: the region and its label, {"value", "runs"}.
 
         Returns:
             The changes and the state of the labels, as JSON.
@@ -196,10 +196,7 @@ class AnnotationSession:
         """
         size = self._size(number)
         region = parse_change(given, size[0] * size[1], len(self._classes))
-        return self._label_region(number, region, only_unlabelled=True)
-
-    def _label_region(self, number: int, region: Change, only_unlabelled: bool) -> dict[str, Any]:
-        return self._change(number, lambda labels: labels.edit([region], only_unlabelled))
+        return self._change(number, lambda labels: labels.edit([region], only_unlabelled=True))
 
     def undo(self, number: int) -> dict[str, Any]:
         """Undo the last edit of an image; return the changes and the state of the labels."""
@@ -215,8 +212,8 @@ class AnnotationSession:
             done = self._done(number, changes, labels.state())
         return {"changes": [each.as_json() for each in changes]} | done
 
-    def find_region(self, number: int, row: object, column: object) -> "Future[tuple[int, Any]]":
-        """Return the predicted class of a pixel and the region of this class around it, for `fill`.
+    def find_region(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
+        """Return the predicted class of a pixel, and the connected region of this class around it. Nothing changes.
 
         Args:
             number: the number of the image.
@@ -230,26 +227,9 @@ class AnnotationSession:
             ArgumentError: if there is no such pixel.
         """
         height, width = self._size(number)
-        if type(row) is not int or type(column) is not int or not (0 <= row < height and 0 <= column < width):
+        if not (0 <= row < height and 0 <= column < width):
             raise ArgumentError(f"row and column must be those of a pixel; the image is {width}x{height}")
-        return self._worker.fill(number, row, column)
-
-    def fill(self, number: int, value: object, predicted: int, runs: Any) -> dict[str, Any]:
-        """Label a region; return the changes and the state of the labels.
-
-        Args:
-            number: the number of the image.
-            value: the label, which replaces others; None: the predicted class, for pixels that have no label yet.
-            predicted: the predicted class of the region.
-            runs: its pixels.
-
-        Returns:
-            The changes and the state, as JSON.
-        """
-        size = self._size(number)
-        label = predicted if value is None else value
-        checked = parse_change({"value": label, "runs": []}, size[0] * size[1], len(self._classes))
-        return self._label_region(number, Change(checked.value, runs), only_unlabelled=value is None)
+        return self._worker.find_region(number, row, column)
 
     def show(self, number: int, box: Sequence[int], grid: Sequence[int], after: int) -> "Future[Shown]":
         """Return the prediction of a part of an image.

@@ -37,7 +37,8 @@ class TrainingWorker:
     """Train on labels as they come, and predict what is on the screen, in a thread of its own.
 
     New labels go before everything else. Maps, training and the prediction of whole images are done in parts, between
-    which labels are learned; only `fill` and `save` are done in one go. All public methods but `stop` return at once.
+    which labels are learned; only `find_region` and `save` are done in one go. All public methods but `stop` return at
+    once.
 
     Args:
         trainer: the trainer, which no other thread may use.
@@ -136,7 +137,7 @@ class TrainingWorker:
             self._wake.notify()
         return poll.future
 
-    def fill(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
+    def find_region(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
         """Return the predicted class of a pixel, and the connected region of this class around it.
 
         Args:
@@ -147,7 +148,7 @@ class TrainingWorker:
         Returns:
             The class and the pixels of the region, when they are there.
         """
-        return self._task(lambda: self._fill(number, row, column))
+        return self._task(lambda: self._find_region(number, row, column))
 
     def save(self) -> "Future[Path]":
         """Save the model, and return its path."""
@@ -320,7 +321,7 @@ class TrainingWorker:
             except Exception as error:
                 future.set_exception(error)
 
-    def _fill(self, number: int, row: int, column: int) -> tuple[int, Runs]:
+    def _find_region(self, number: int, row: int, column: int) -> tuple[int, Runs]:
         if not self._version:
             raise ArgumentError("there is no prediction of this image yet; label some pixels first")
         self._feed.prepare(number)
