@@ -47,7 +47,7 @@ def test_refused_edit_is_reported_and_taken_back(hand):
     hand.page.route("**/edits", lambda route: route.fulfill(**answer))
     hand.press("3")
     hand.stroke((30, 70), (40, 90))
-    hand.wait_text("#notice", "Value=7 is no class")
+    hand.wait_text("#notice", "value=7 is no class")
     hand.problems.clear()
     hand.wait_label(35, 80, "no label")
     assert np.array_equal(hand.labels(0), before)
@@ -105,10 +105,15 @@ def test_classes_have_keys_of_two_digits(hand, server):
     assert hand.page.inner_text(chosen) == "tree"
     hand.press("9")  # there is no class 39
     assert hand.page.inner_text(chosen) == "class 9"
+    hand.page.unroute("**/api/session")
+    hand.page.reload()
+    hand.wait_for_image()
+    hand.press("9")
+    assert hand.page.inner_text("#entry") == "9: no such class, the last one is 3"
     hand.press("0")
     assert hand.page.inner_text(chosen) == "not labelled"
-    hand.press("/", *"class 23", "Enter")
-    assert hand.page.inner_text(chosen) == "class 23"
+    hand.press("/", *"tre", "Enter")
+    assert hand.page.inner_text(chosen) == "tree"
 
 
 def test_light_and_dark(hand):

@@ -133,7 +133,7 @@ def test_suggestion_is_accepted_with_one_key(hand):
     hand.wait_text("#suggestion-text", "Is this sky? The model is 25 % sure.")
     assert "photo2" in hand.page.inner_text("#image-name")
     hand.press("a")
-    hand.wait_text("#notice", "Nothing is left")  # the next one is asked for by itself
+    hand.wait_text("#notice", "nothing is left")  # the next one is asked for by itself
     assert not hand.page.is_visible("#suggestion")
     hand.press("w")
     hand.wait_label(1, 2, "label sky")
@@ -154,7 +154,7 @@ def test_painting_dismisses_the_suggestion(hand):
     hand.stroke((30, 60), (30, 80))
     assert not hand.page.is_visible("#suggestion")
     hand.press("a")
-    hand.wait_text("#notice", "Nothing is left")  # the key asks for another one
+    hand.wait_text("#notice", "nothing is left")  # the key asks for another one
     hand.wait_saved()
     assert (hand.labels(2)[30, 60:81] == 2).all()
     assert (hand.labels(2) == 0).mean() < 0.5

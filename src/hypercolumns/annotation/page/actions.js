@@ -46,12 +46,12 @@ function toolActions({ tools, workspace }) {
 }
 
 function classActions(page) {
-  const { classList, tools } = page;
+  const { classList } = page;
   return {
     digit(event) {
-      const typed = classList.type(event.key, event.timeStamp);
-      const name = tools.value === VOID ? "not labelled" : page.classes[tools.value].name;
-      showEntry(`${typed}: ${name}`);
+      const { digits, value } = classList.type(event.key, event.timeStamp);
+      if (value === null) return showEntry(`${digits}: no such class, the last one is ${page.classes.length}`);
+      showEntry(`${digits}: ${value === VOID ? "not labelled" : page.classes[value].name}`);
     },
     findClass() {
       if (!get("classes").classList.contains("open")) toggleDrawer("classes");

@@ -42,14 +42,14 @@ export class ClassList {
     this.#rows.get(value)?.scrollIntoView({ block: "nearest" });
   }
 
-  /** Choose by a digit: at once, and again when a second digit makes it a larger number. Returns what was typed. */
+  /** Choose by a digit: at once, and again when a second digit makes it a larger number. Returns what was typed and the class. */
   type(digit, now) {
     const both = now - this.typedAt < TYPING ? this.digits + digit : digit;
     this.digits = this.#valueOf(both) === null ? digit : both;
     this.typedAt = now;
     const value = this.#valueOf(this.digits);
     if (value !== null) this.onChoose(value);
-    return this.digits;
+    return { digits: this.digits, value };
   }
 
   /** Show shares of 0 to 1 by class. column: "labelled" or "predicted"; titles: what each of them means. */

@@ -89,7 +89,7 @@ export function showError(error) {
 
 /** Show a line over the image. kind: "error" or "note". */
 export function showNotice(text, kind) {
-  get("notice").querySelector("span").textContent = text[0].toUpperCase() + text.slice(1);
+  get("notice").querySelector("span").textContent = text; // as it is: it may begin with the name of a file
   get("notice").dataset.kind = kind;
   get("notice").hidden = false;
 }
