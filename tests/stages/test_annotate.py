@@ -198,6 +198,23 @@ def test_a_second_session_is_refused(photos, label):
 def test_other_settings_are_refused(photos, label, settings, message):
     (photos / "empty").mkdir()
     assert message in refused(label, *settings)
+    assert not (photos / "masks").exists(), "a start that fails leaves no folder"
+
+
+def test_a_failed_start_removes_only_its_folders(photos, label):
+    (photos / "masks").mkdir()
+    refused(label, "port=70000")
+    assert [*(photos / "masks").iterdir()] == []
+    refused(label, "port=70000", "data.masks=a/b/c")
+    assert not (photos / "a").exists()
+
+
+def test_a_mask_of_colours_without_names_is_named(photos, label):
+    (photos / "masks").mkdir()
+    rgb = np.full((*SIZE, 3), (10, 20, 30), np.uint8)
+    for name in ("1", "2"):
+        Image.fromarray(rgb).save(photos / "masks" / f"{name}.png")
+    assert "masks/1.png holds colours, but classes.txt names no colours" in refused(label)
 
 
 def test_other_data_sets_are_refused(photos, run_script):

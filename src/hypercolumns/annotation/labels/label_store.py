@@ -24,10 +24,13 @@ KEPT_OPEN = 16  # images whose labels stay in memory after they were used
 def locked_folder(masks: Path) -> Iterator[None]:
     """Hold the lock of a folder of masks, so that one session at a time labels its images.
 
+    The folder is made if it does not exist, and removed again if it is still empty at the end.
+
     Raises:
         HypercolumnsError: if another session holds it, or the folder can't be written to.
     """
     hidden = masks / HIDDEN
+    made = [folder for folder in (hidden, *hidden.parents) if not folder.exists()]
     try:
         hidden.mkdir(parents=True, exist_ok=True)
         lock = FileLock(hidden / "lock")
@@ -44,6 +47,9 @@ def locked_folder(masks: Path) -> Iterator[None]:
         yield
     finally:
         release_lock(lock)
+        with suppress(OSError):  # one that is not empty stays, and so do those around it
+            for folder in made:
+                folder.rmdir()
 
 
 def journal_path(masks: Path, mask: Path) -> Path:

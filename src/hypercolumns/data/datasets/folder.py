@@ -107,7 +107,7 @@ def folder_to_label(
 
     Args:
         images: see `folder`.
-        masks: the folder of masks. It is made if it does not exist.
+        masks: the folder of masks, which need not exist.
         classes: see `folder`.
         palette: see `folder`.
         name: see `folder`.
@@ -119,7 +119,7 @@ def folder_to_label(
         The index.
 
     Raises:
-        ArgumentError: see `folder`; also if the folder of masks can't be made.
+        ArgumentError: see `folder`.
         HypercolumnsError: if there are no images, or an id is invalid, see `make_index`.
     """
     if images is None or masks is None or classes is None:
@@ -130,10 +130,6 @@ def folder_to_label(
         )
     base = base_folder(root)
     images, masks = existing_folder("images", images, base), base / expand_path("masks", masks)
-    try:
-        masks.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(f"masks={masks} can't be made ({error.strerror}); give another folder") from error
     pairs = _pairs(images, masks, image_name, mask_name)
     if not pairs:
         raise ArgumentError(f"images={images} has no images ({' '.join(SUFFIXES)}); give another folder")
