@@ -109,7 +109,7 @@ def test_permuted_voc_palette_asks(place):
 def test_colours_need_a_list_with_colours(place):
     inside = np.where(VALUES == 255, 0, VALUES)
     images = data_set(place, [coloured(inside, voc_palette(3))] * 2)
-    with pytest.raises(HypercolumnsError, match=r"the masks hold colours, but .*classes.txt names no colours; .*=voc"):
+    with pytest.raises(HypercolumnsError, match=r"0.png holds colours, but .*classes.txt names no colours; .*=voc"):
         decide(place, images)
 
 

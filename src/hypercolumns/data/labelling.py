@@ -68,9 +68,10 @@ def label_scheme(
     summaries = list(survey.values())
     try:
         scheme, notes = decide_encoding(survey, images.class_list, scheme, said.encoding)
-        if not images.class_list.has_colours and any(_colours(summary, scheme) for summary in summaries):
+        coloured = next((mask for mask, summary in survey.items() if _colours(summary, scheme)), None)
+        if not images.class_list.has_colours and coloured is not None:
             raise HypercolumnsError(
-                f"the masks hold colours, but {images.class_list.source} names no colours; give a class list with "
+                f"{coloured} holds colours, but {images.class_list.source} names no colours; give a class list with "
                 f"colours, such as a labelmap.txt, or data.palette=<a file with a line R G B for each class>, or "
                 f"data.palette=voc if the first classes have the colours (0, 0, 0), (128, 0, 0), (0, 128, 0) and so on "
                 f"of Pascal VOC"

@@ -11,7 +11,7 @@ from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.data.mask_encoding import decide_encoding
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.masks import read_mask, summarise_mask
-from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 
 NAMES = ClassList.of(["sky", "tree", "road", "car"])
 COLOURED = ClassList(
@@ -76,3 +76,9 @@ def test_a_palette_has_the_colours_of_the_classes(tmp_path):
     with Image.open(path) as image:
         assert image.mode == "P"
         assert np.array(image.convert("RGB")).tolist() == [[[0, 0, 0], [9, 9, 9], [1, 2, 3]]]
+
+
+def test_a_class_without_a_colour_is_named():
+    scheme = replace(LabelScheme.of(["sky", "tree"], [(9, 9, 9), (9, 9, 9)]), palette_by_colour=True)
+    with pytest.raises(HypercolumnsError, match=r"the class tree has no colour of its own, .*: \(9, 9, 9\)"):
+        MaskCoding.of(scheme).check(scheme)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.masks import decode_mask
-from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, LabelScheme
+from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, LabelScheme, format_colour
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,14 @@ class MaskCoding:
             HypercolumnsError: if a class, or void, has no colour of its own.
         """
         read = [scheme.colours.get(colour) for colour in self.colours]
-        if scheme.palette_by_colour and read != [*range(len(self.classes)), IGNORE_INDEX]:
+        wanted = [*range(len(self.classes)), IGNORE_INDEX]
+        if scheme.palette_by_colour and read != wanted:
+            wrong = next(number for number, pair in enumerate(zip(read, wanted, strict=True)) if pair[0] != pair[1])
+            name = f"the class {self.classes[wrong]}" if wrong < len(self.classes) else "void"
             raise HypercolumnsError(
-                f"palette masks are read by their colours, but a class or void has no colour of its own, with which "
-                f"stage=annotate could write it; set data.encoding=values, or give each class another colour and "
-                f"leave {IGNORE_INDEX} to void"
+                f"palette masks are read by their colours, but {name} has no colour of its own, with which "
+                f"stage=annotate could write it: {format_colour(self.colours[wrong])}; set data.encoding=values, or "
+                f"give each class another colour and leave {IGNORE_INDEX} to void"
             )
 
     def encode(self, labels: NDArray[np.uint8], path: Path) -> bytes:
