@@ -5,11 +5,14 @@ program (a traceback is printed). 2: a setting or a file must be fixed. 128 + n:
 """
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.cli import app
 from hypercolumns.commands.conf import CONF
 from hypercolumns.runtime import signals
+from hypercolumns.settings.stage_help import stage_help
+
+OmegaConf.register_new_resolver("stage_help", lambda stage: stage_help(CONF, stage), replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")

@@ -49,7 +49,7 @@ def _section(path: Path, conf: Path) -> Iterator[str]:
     """
     group = path.parent.name if path.parent.name not in ("conf", "base", "stage") else ""
     lines = path.read_text(encoding="utf-8").splitlines()
-    rows = list(_settings(lines, "" if "# @package _global_" in lines else group))
+    rows = list(settings_in(lines, "" if "# @package _global_" in lines else group))
     if not rows:
         return
     description = [line[2:] for line in lines if line.startswith("# ") and not line.startswith(COMMANDS)]
@@ -59,13 +59,14 @@ def _section(path: Path, conf: Path) -> Iterator[str]:
     of_train = path.name != "predict.yaml"  # predict.py has no stages
     yield "| setting | default | meaning |" + " stages |" * of_train + "\n|---|---|---|" + "---|" * of_train
     for name, default, meaning in rows:
+        default = default.replace("|", "\\|")
         shown = {"": "", "???": "no default"}.get(default, f"`{default}`")
         cells = [f"`{name}`", shown, _escaped(meaning), *[", ".join(stages_of(name))] * of_train]
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
     yield ""
 
 
-def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
+def settings_in(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
     """Yield (name, default, meaning) of each setting in the lines of a YAML file.
 
     `group` is the prefix of the names, such as `cnn` for `cnn.taps`; empty: no prefix. A missing default or meaning is
@@ -89,7 +90,7 @@ def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
         path.append((depth, key))
         if default or meaning:
             name = ".".join([*([group] if group else []), *(key for _, key in path)])
-            yield name, (default or "").replace("|", "\\|"), meaning or ""
+            yield name, default or "", meaning or ""
 
 
 def _escaped(text: str) -> str:
