@@ -144,6 +144,44 @@ def test_a_suggestion_keeps_its_surroundings(modules, size, box, scale, shown):
     assert found == [pytest.approx(scale), shown]
 
 
+def test_thumbnails_come_as_the_list_scrolls(modules):
+    """One at a time: a browser has six connections to a server, and strokes need one."""
+    asked, most, late = modules.evaluate(
+        """async () => {"""
+        + LIST
+        + """
+            let [open, most] = [0, 0];
+            const asked = [];
+            Object.defineProperty(HTMLImageElement.prototype, "src", { set(url) {
+                asked.push(Number(this.dataset.number));
+                most = Math.max(most, ++open);
+                setTimeout(() => { open--; this.dispatchEvent(new Event(asked.length % 3 ? "load" : "error")); });
+            } });
+            document.getElementById("image-list").style = "height: 200px; overflow-y: scroll; padding: 0";
+            document.body.insertAdjacentHTML("beforeend", "<style>.image-row { display: block; height: 40px }</style>");
+            const images = [...Array(5000).keys()].map((number) =>
+                ({ number, name: `photo ${number}`, labelled: [0], margin: null }));
+            list.setSession({ images, classes: [{ name: "sky", color: [1, 2, 3] }] });
+            const quiet = async (count) => {
+                const turn = (time) => new Promise((resolve) => setTimeout(resolve, time));
+                for (let tries = 0; tries < 100 && asked.length < count; tries++) await turn(50);
+                for (let before = -1; before < asked.length; await turn(200)) before = asked.length;
+            };
+            await quiet(5);
+            const first = [...asked];
+            document.querySelectorAll(".image-row")[3000].scrollIntoView();
+            await quiet(first.length + 5);
+            return [first, most, asked.slice(first.length)];
+        }"""
+    )
+    assert asked == [*range(len(asked))]
+    assert 5 <= len(asked) <= 20
+    assert most == 1
+    assert 3000 in late
+    assert min(late) > 2980
+    assert len(late) == len({*late}) <= 30
+
+
 def test_a_hidden_page_asks_for_nothing(modules):
     asked = modules.evaluate(
         """async () => {

@@ -110,6 +110,7 @@ def test_names_of_the_machine_are_looked_up_once(monkeypatch):
             "page/none.js",
         ),
         *("../../etc/passwd", "api/images/0/../1/labels", "index.html", "api/images/0/pixels/../../../etc/passwd"),
+        *("api/images/0/thumbnail/../1", "api/images/0/thumbnail/x", "api/thumbnail", "thumbnail/0"),
     ],
 )
 def test_other_paths_lead_nowhere(world, path):
@@ -120,7 +121,8 @@ def test_other_paths_lead_nowhere(world, path):
     "number", ["-1", "0x0", "1.0", "a.png", "%30", "\N{ARABIC-INDIC DIGIT ZERO}", " 0", "1e0", "9" * 40, "+1", "..", ""]
 )
 def test_an_image_has_no_name_but_its_number(world, number):
-    assert world.get(f"api/images/{number}/pixels").status in (404, 409)
+    for what in ("pixels", "thumbnail"):
+        assert world.get(f"api/images/{number}/{what}").status in (404, 409)
     with pytest.raises(HypercolumnsError, match="number"):
         check_number(number)
 
@@ -131,7 +133,7 @@ def test_an_image_has_no_name_but_its_number(world, number):
         *(("POST", path) for path in ("api/session", "api/images/0/labels", "api/images/0/pixels", "api/state")),
         *(("GET", f"api/images/0/{what}") for what in ("edits", "undo", "redo", "fill")),
         *(("GET", path) for path in ("api/save",)),
-        *(("POST", path) for path in ("api/images/0/region", "api/suggestion")),
+        *(("POST", path) for path in ("api/images/0/region", "api/images/0/thumbnail", "api/suggestion")),
         *((method, "api/session") for method in ("HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get")),
     ],
 )

@@ -1,6 +1,7 @@
 // The list of images: what is labelled in each, and how sure the model is of it.
 
 import { css } from "./colors.js";
+import { Thumbnails } from "./thumbnails.js";
 import { counted, percent, sureness } from "./words.js";
 
 const MAX_CHIPS = 8; // of the classes of an image; the others are counted
@@ -15,6 +16,7 @@ export class ImageList {
     this.filter = document.getElementById("image-filter");
     this.order = document.getElementById("image-order");
     this.count = document.getElementById("image-count");
+    this.thumbnails = new Thumbnails(this.list);
     this.images = [];
     this.current = null;
     this.filter.addEventListener("input", () => this.arrange());
@@ -31,7 +33,7 @@ export class ImageList {
     this.images = images.map((image) => ({ ...image }));
     this.#byNumber = new Map(this.images.map((image) => [image.number, image]));
     for (const image of this.images) {
-      if (!this.#rows.has(image.number)) this.#rows.set(image.number, makeRow(image));
+      if (!this.#rows.has(image.number)) this.#rows.set(image.number, makeRow(image, this.thumbnails));
       this.#show(image);
     }
     this.arrange();
@@ -153,7 +155,7 @@ function differs(image, changes) {
   return Object.keys(changes).some((key) => String(image[key]) !== String(changes[key]));
 }
 
-function makeRow({ number, name }) {
+function makeRow({ number, name }, thumbnails) {
   const item = document.createElement("li");
   const row = document.createElement("button");
   row.type = "button";
@@ -165,7 +167,7 @@ function makeRow({ number, name }) {
     return span;
   });
   label.textContent = name;
-  row.append(label, chips, sure);
+  row.append(thumbnails.make(number), label, chips, sure);
   item.append(row);
   return { item, row, chips, sure };
 }

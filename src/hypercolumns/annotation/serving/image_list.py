@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from PIL import ExifTags
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from hypercolumns.annotation.labels.label_files import LabelFiles
+from hypercolumns.annotation.serving.thumbnails import MAX_SIDE
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
-from hypercolumns.io.images import PixelShape, encode_png, opened_image, read_image
+from hypercolumns.io.images import PixelShape, encode_png, image_size, opened_image, read_image
 from hypercolumns.io.masks import mask_size
 from hypercolumns.visualization.overlays import shown_channels
 
@@ -63,9 +64,7 @@ class ImageList:
         with self._lock:
             pixels = self._pixels.pop(number, None)
             if pixels is None:
-                image = self.images[number]
-                mask = mask_size(image.labels.mask) if image.labels.mask.is_file() else None
-                pixels = read_image(image.path, self._sizes.get(number, mask), self._decoding)
+                pixels = read_image(self.images[number].path, self._mask_size(number), self._decoding)
             self._pixels[number] = pixels
             self._sizes[number] = (pixels.shape[1], pixels.shape[2])
             while len(self._pixels) > MAX_DECODED:
@@ -83,6 +82,26 @@ class ImageList:
             self.pixels(number)
             known = self._sizes[number]
         return known
+
+    def small(self, number: int) -> Image.Image:
+        """Return an image as a browser shows it, at a lower resolution if that is quicker.
+
+        Raises:
+            HypercolumnsError: if the image can't be used.
+        """
+        path, mask = self.images[number].path, self._mask_size(number)
+        size = image_size(path, mask, self._decoding)
+        if self._decoding == AS_STORED and _plain_content_type(path, size) == CONTENT_TYPES["JPEG"]:
+            with opened_image(path, ("JPEG",)) as image:
+                image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))  # decodes an eighth of the pixels of a side
+                return image.convert("RGB")
+        pixels = read_image(path, mask, self._decoding)  # not kept: it would push out the images that are open
+        return Image.fromarray(shown_channels(pixels).permute(1, 2, 0).contiguous().numpy())
+
+    def _mask_size(self, number: int) -> PixelShape | None:
+        """Return the (height, width) by which an image is turned upright or not; None if it has no mask."""
+        mask = self.images[number].labels.mask
+        return self._sizes.get(number) or (mask_size(mask) if mask.is_file() else None)
 
     def for_browser(self, number: int) -> tuple[bytes, str]:
         """Return the content and the content type of a file that a browser shows as the model sees the image.

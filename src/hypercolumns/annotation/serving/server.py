@@ -83,6 +83,7 @@ class AnnotationServer:
         }
         self._image_routes: dict[str, dict[str, Callable[[int, Scope, Receive], Awaitable[Response]]]] = {
             "pixels": {"GET": self._pixels},
+            "thumbnail": {"GET": self._thumbnail},
             "labels": {"GET": self._labels},
             "prediction": {"GET": self._prediction},
             "region": {"GET": self._region},
@@ -164,6 +165,11 @@ class AnnotationServer:
     async def _pixels(self, number: int, scope: Scope, receive: Receive) -> Response:
         content, content_type = await asyncio.to_thread(self._session.picture, number)
         return Response(content, content_type)
+
+    async def _thumbnail(self, number: int, scope: Scope, receive: Receive) -> Response:
+        future = self._session.thumbnail(number)
+        content = await unless_gone(receive, self._live.wait_for(future, POLL_SECONDS))
+        return Response(status=204) if content is None else Response(content, "image/jpeg")
 
     async def _labels(self, number: int, scope: Scope, receive: Receive) -> Response:
         labels, state = await asyncio.to_thread(self._session.all_labels, number)

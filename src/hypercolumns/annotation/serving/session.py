@@ -19,6 +19,7 @@ from hypercolumns.annotation.serving.display_colours import display_colours
 from hypercolumns.annotation.serving.image_list import ImageList
 from hypercolumns.annotation.serving.polls import Shown
 from hypercolumns.annotation.serving.screen import choose_screen
+from hypercolumns.annotation.serving.thumbnails import Thumbnails
 from hypercolumns.annotation.serving.worker import TrainingWorker
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.labels import IGNORE_INDEX, voc_palette
@@ -58,6 +59,7 @@ class AnnotationSession:
         self._images, self._store, self._say = images, store, say
         self._classes = trainer.classes
         self._colours = display_colours(trainer.palette or voc_palette(len(trainer.classes)))
+        self._thumbnails = Thumbnails(images.small)
         self._counts, self._problems = [*map(list, counts)], dict(problems)
         self._editing = Lock()  # the worker must learn of edits in their order
         self.changed: Callable[[], None] = lambda: None
@@ -90,6 +92,7 @@ class AnnotationSession:
 
     def stop(self) -> None:
         """Write all masks, and save the model if it has changed and has learned all labels."""
+        self._thumbnails.stop()
         self._store.close()
         if not self._worker.stop():
             self._say(
@@ -154,6 +157,11 @@ class AnnotationSession:
         """Return the content and the content type of an image file."""
         self._check(number)
         return self._images.for_browser(number)
+
+    def thumbnail(self, number: int) -> "Future[bytes]":
+        """Return a small picture of an image as the content of a JPEG file, once it is there."""
+        self._check(number)
+        return self._thumbnails.get(number)
 
     def all_labels(self, number: int) -> tuple[NDArray[np.uint8], LabelState]:
         """Return the labels of an image, and how many edits can be undone and redone."""

@@ -1,0 +1,48 @@
+// Thumbnails of the rows that can be seen: one request at a time, because a browser has few connections to a server, and
+// strokes need one.
+
+const MARGIN = "300px"; // rows so near to the visible ones are loaded too
+
+export class Thumbnails {
+  #wanted = new Set();
+  #isRunning = false;
+
+  /** list: the element that scrolls. */
+  constructor(list) {
+    this.observer = new IntersectionObserver((entries) => this.#see(entries), { root: list, rootMargin: MARGIN });
+  }
+
+  /** An element that shows the thumbnail of an image once it can be seen. */
+  make(number) {
+    const picture = document.createElement("img");
+    picture.alt = "";
+    picture.dataset.number = number;
+    this.observer.observe(picture);
+    return picture;
+  }
+
+  #see(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) this.#wanted.add(target);
+      else this.#wanted.delete(target);
+    }
+    if (!this.#isRunning) this.#run();
+  }
+
+  async #run() {
+    this.#isRunning = true;
+    for (let picture; ([picture] = this.#wanted) && picture; ) {
+      this.#wanted.delete(picture);
+      this.observer.unobserve(picture);
+      await load(picture, new URL(`api/images/${picture.dataset.number}/thumbnail`, document.baseURI));
+    }
+    this.#isRunning = false;
+  }
+}
+
+function load(picture, url) {
+  return new Promise((resolve) => {
+    picture.onload = picture.onerror = resolve;
+    picture.src = url;
+  });
+}
