@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers.annotation_page import Hand
 
 pytestmark = pytest.mark.slow(seconds=15)
 
@@ -132,6 +133,53 @@ def test_light_and_dark(hand):
     assert ground() == "rgb(255, 255, 255)", "the choice is kept"
     hand.press("d")
     assert ground() == dark
+
+
+def shown_choices(page):
+    script = """() => [document.querySelector("[data-tool][aria-pressed=true]").dataset.tool,
+        document.getElementById("size").value, document.getElementById("opacity-value").textContent]"""
+    return page.evaluate(script)
+
+
+def test_choices_are_remembered(hand):
+    automatic = shown_choices(hand.page)
+    hand.page.reload()
+    hand.wait_for_image()
+    assert shown_choices(hand.page) == automatic
+    hand.press("e", "]", "]", ".")
+    chosen = shown_choices(hand.page)
+    assert chosen[0] == "eraser"
+    assert chosen[1] != automatic[1]
+    assert chosen[2] == "55 %"
+    hand.page.reload()
+    hand.wait_for_image()
+    assert shown_choices(hand.page) == chosen
+
+
+def test_a_browser_that_remembers_nothing_will_do(browser, server):
+    with browser.new_context() as context:
+        refuse = "{ get() { throw new DOMException('no', 'SecurityError'); } }"
+        context.add_init_script(f"Object.defineProperty(window, 'localStorage', {refuse})")
+        other = Hand(context.new_page())
+        other.open(server.url)
+        other.press("p", "]", ".", "d")
+        assert shown_choices(other.page)[0] == "polygon"
+        assert other.page.get_attribute("html", "data-theme") == "light"
+        assert other.problems == []
+
+
+@pytest.mark.parametrize("stored", ["null", "{", '"x"', "-3", "[]"])
+def test_a_damaged_memory_is_not_taken(hand, stored):
+    before = shown_choices(hand.page)
+    names = ["size", "tool", "opacity", "theme"]
+    hand.page.evaluate(
+        "([names, value]) => names.forEach((one) => localStorage[`annotate.${one}`] = value)", [names, stored]
+    )
+    hand.page.reload()
+    hand.wait_for_image()
+    tool, size, opacity = shown_choices(hand.page)
+    assert (tool, size) == tuple(before[:2])
+    assert opacity in (before[2], "5 %")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1280, 800), (1000, 700), (800, 600), (400, 700)])

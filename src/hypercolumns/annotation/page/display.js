@@ -1,6 +1,7 @@
 // How the prediction and the labels are shown: the settings of the panel, and the scale of certainty.
 
 import { drawScale } from "./colors.js";
+import { recall, remember } from "./memory.js";
 import { sureness } from "./words.js";
 
 const MODES = ["classes", "margins", "off"];
@@ -18,12 +19,15 @@ export class Display {
     for (const radio of document.querySelectorAll("input[name=mode]")) {
       radio.addEventListener("change", () => this.set({ mode: radio.value }));
     }
+    const opacity = recall("opacity");
+    if (typeof opacity === "number") this.opacity = opacity;
     this.set({}); // a browser may restore the controls of an earlier visit
   }
 
   set(changes) {
     Object.assign(this, changes);
     this.opacity = Math.min(1, Math.max(0.05, this.opacity));
+    if ("opacity" in changes) remember("opacity", this.opacity);
     get("opacity").value = Math.round(100 * this.opacity);
     get("opacity-value").textContent = `${Math.round(100 * this.opacity)} %`;
     get("borders").checked = this.borders;

@@ -92,14 +92,14 @@ async function start() {
   window.addEventListener("beforeunload", (event) => page.workspace.waiting && event.preventDefault());
   window.addEventListener("online", () => page.workspace.queue.retryNow());
   get("size").max = MAX_SIZE;
-  page.tools.setSize(page.tools.size);
+  page.hasSize = page.tools.recall();
   const session = await loadSession();
   page.classes = page.tools.classes = session.classes;
   page.screen.setClasses(session.classes);
   page.suggestion.setClasses(session.classes);
   page.classList.setClasses(session.classes);
   takeSession(session);
-  page.tools.setValue(0);
+  toolsChanged();
   followState({
     state: takeState,
     found: () => page.connection.found("state"),
@@ -288,7 +288,7 @@ function connectControls(actions) {
     const isByMouse = event.detail > 0 && event.target.closest("button") && !get("help").open;
     if (isByMouse) get("canvas").focus({ preventScroll: true });
   });
-  get("size").addEventListener("input", (event) => page.tools.setSize(event.target.valueAsNumber));
+  get("size").addEventListener("input", (event) => page.tools.chooseSize(event.target.valueAsNumber));
   get("notice").querySelector("button").addEventListener("click", () => dismissNotice());
   window.addEventListener("keyup", (event) => event.key === " " && page.pointer.setSpace(false));
   window.addEventListener("blur", () => page.pointer.setSpace(false));

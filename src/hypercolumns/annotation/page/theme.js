@@ -3,8 +3,24 @@
 (() => {
   const CHOICES = { auto: "as the system", light: "light", dark: "dark" };
   const root = document.documentElement;
-  const stored = () => localStorage.getItem("theme");
-  let choice = stored() in CHOICES ? stored() : "auto";
+  let choice = recall();
+
+  function recall() {
+    try {
+      const stored = localStorage.getItem("annotate.theme");
+      return Object.hasOwn(CHOICES, stored) ? stored : "auto";
+    } catch {
+      return "auto"; // a browser may refuse to remember anything
+    }
+  }
+
+  function remember() {
+    try {
+      localStorage.setItem("annotate.theme", choice);
+    } catch {
+      // then the choice lasts as long as the page
+    }
+  }
 
   function show() {
     root.dataset.theme = choice;
@@ -23,7 +39,7 @@
     document.getElementById("theme").addEventListener("click", () => {
       const names = Object.keys(CHOICES);
       choice = names[(names.indexOf(choice) + 1) % names.length];
-      localStorage.setItem("theme", choice);
+      remember();
       show();
     });
     show();

@@ -1,6 +1,7 @@
 // Brush, eraser, polygon and fill: from presses and moves on the image to edits.
 
 import { VOID } from "./labels.js";
+import { recall, remember } from "./memory.js";
 import { mergeRuns, polygonRuns, segmentRuns } from "./raster.js";
 import { css } from "./colors.js";
 import { strokeTwice } from "./screen.js";
@@ -29,7 +30,23 @@ export class Tools {
   choose(tool) {
     this.cancel();
     this.tool = tool;
+    remember("tool", tool);
     this.on.changed();
+  }
+
+  /** Take the tool and the size of the last visit; return whether there was a size. */
+  recall() {
+    const [tool, size] = [recall("tool"), recall("size")];
+    if (TOOLS.includes(tool)) this.tool = tool;
+    const hasSize = typeof size === "number" && size > 0;
+    this.setSize(hasSize ? size : this.size);
+    return hasSize;
+  }
+
+  /** Set the size as the user says, which is remembered. */
+  chooseSize(size) {
+    this.setSize(size);
+    remember("size", this.size);
   }
 
   setSize(size) {
@@ -39,12 +56,12 @@ export class Tools {
 
   /** The next size up (1) or down (-1): by single pixels at first, then in larger steps. */
   stepSize(direction) {
-    this.setSize(this.size + direction * Math.max(1, Math.floor(this.size / 5)));
+    this.chooseSize(this.size + direction * Math.max(1, Math.floor(this.size / 5)));
   }
 
   setValue(value) {
     this.value = value;
-    if (this.tool === "eraser") this.tool = "brush"; // who chooses a class wants to paint
+    if (this.tool === "eraser") this.choose("brush"); // who chooses a class wants to paint
     this.on.changed();
   }
 
