@@ -1,19 +1,19 @@
 """The thread that trains and predicts while labels are added."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Thread
 from typing import Any
 
 from hypercolumns.annotation.labels.pixel_runs import Change, Runs
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
 from hypercolumns.annotation.serving.image_feed import ImageFeed, Images
-from hypercolumns.annotation.serving.polls import Poll, Polls, Shown
+from hypercolumns.annotation.serving.inbox import Inbox
+from hypercolumns.annotation.serving.polls import Poll, Shown
 from hypercolumns.annotation.serving.regions import region_around
 from hypercolumns.annotation.serving.screen import Screen
 from hypercolumns.annotation.serving.suggestion_queue import SuggestionQueue, describe_region
@@ -68,16 +68,11 @@ class TrainingWorker:
         saved: Path | None = None,
     ) -> None:
         self._trainer, self._write, self._changed = trainer, save, changed
-        self._wake = Condition()
-        self._ending = False
         # shared with other threads
-        self._changes: deque[tuple[int, list[Change], int]] = deque()
-        self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._polls = Polls()
+        self._inbox = Inbox()
         self.state: dict[str, Any] = {"steps": 0, "loss": None, "trained": False}
         self.saved = saved
         self.failed: str | None = None
-        self._refusal: HypercolumnsError | None = None  # once the thread has ended, for all that is asked
         # of the thread alone
         self._feed = ImageFeed(trainer, images, labelled, refuse)
         self._version = 0
@@ -105,9 +100,7 @@ class TrainingWorker:
         Raises:
             HypercolumnsError: if the model can't be written.
         """
-        with self._wake:
-            self._ending = True
-            self._wake.notify()
+        self._inbox.end()
         self._thread.join()
         if self._has_learned_all or self.saved is None:
             self._save_if_changed()
@@ -124,17 +117,12 @@ class TrainingWorker:
             changes: the pixels, and their labels.
             width: the width of the image in pixels.
         """
-        with self._wake:
-            self._changes.append((number, [*changes], width))
-            self._wake.notify()
+        self._inbox.add_change(number, changes, width)
 
     def show(self, screen: Screen, after: int) -> "Future[Shown]":
         """Return the prediction on a screen as soon as there is one of a version above `after`."""
         poll = Poll(screen, after)
-        with self._wake:
-            self._polls.add(poll)
-            self._refuse_if_ended()
-            self._wake.notify()
+        self._inbox.add_poll(poll)
         return poll.future
 
     def find_region(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
@@ -148,11 +136,11 @@ class TrainingWorker:
         Returns:
             The class and the pixels of the region, when they are there.
         """
-        return self._task(lambda: self._find_region(number, row, column))
+        return self._inbox.add_task(lambda: self._find_region(number, row, column))
 
     def save(self) -> "Future[Path]":
         """Save the model, and return its path."""
-        return self._task(self._save)
+        return self._inbox.add_task(self._save)
 
     def margins(self) -> dict[int, float]:
         """Return how sure the model is of each image that it was asked about, by number."""
@@ -163,55 +151,33 @@ class TrainingWorker:
         """The region in which a label would teach most, or why there is none."""
         return self._queue.suggestion
 
-    def _task(self, function: Callable[[], Any]) -> "Future[Any]":
-        future: Future[Any] = Future()
-        with self._wake:
-            self._tasks.append((function, future))
-            self._refuse_if_ended()
-            self._wake.notify()
-        return future
-
-    def _refuse_if_ended(self) -> None:
-        """Answer all that waits by an error, if the thread that would answer it has ended."""
-        if self._refusal is None:
-            return
-        self._polls.refuse_all(self._refusal)
-        while self._tasks:
-            _, future = self._tasks.popleft()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(self._refusal)
-
     # Called by the thread.
 
     def _run(self) -> None:
         try:
-            while not self._ending:
+            while not self._inbox.ending:
                 if not self._step():
-                    with self._wake:
-                        if not (self._changes or self._tasks or self._ending or self._due()):
-                            self._wake.wait(IDLE_WAIT)
+                    self._inbox.wait(self._due, IDLE_WAIT)
         except BaseException as error:
             self.failed = f"training has stopped ({summarize_error(error)}); labels are saved; start the command again"
             self._changed()
             raise
         finally:
-            with self._wake:
-                self._refusal = HypercolumnsError(self.failed or "the session has ended; start the command again")
-                self._refuse_if_ended()
+            self._inbox.refuse_all(HypercolumnsError(self.failed or "the session has ended; start the command again"))
 
     def _step(self) -> bool:
         """Do what is most urgent; return whether there was anything."""
-        if (change := self._take_change()) is not None:
+        if (change := self._inbox.take_change(self._feed.is_ready)) is not None:
             self._learn(*change)
-        elif self._tasks:
-            self._run_task()
+        elif self._inbox.tasks:
+            self._inbox.run_task()
         elif due := self._due():
             self._answer(due)
         elif self._is_worth_saving():
             self._save_now_and_then()
-        elif self._changes and (self._converged or self._alternate):  # of an image without maps
+        elif self._inbox.changes and (self._converged or self._alternate):  # of an image without maps
             self._alternate = False
-            self._feed.prepare_some(self._changes[0][0])
+            self._feed.prepare_some(self._inbox.changes[0][0])
         elif self._feed.unread and (self._converged or self._alternate):
             self._alternate = False
             if self._feed.read_next():
@@ -226,7 +192,7 @@ class TrainingWorker:
     @property
     def _has_learned_all(self) -> bool:
         """Whether the training has converged on all labels that there are."""
-        return self._converged and not self._changes and not self._feed.unread
+        return self._converged and not self._inbox.changes and not self._feed.unread
 
     def _is_worth_saving(self) -> bool:
         """Whether to save the model unasked. One that is half trained must not replace the one of earlier labels."""
@@ -252,15 +218,6 @@ class TrainingWorker:
         number = self._queue.next_margin(self._version)
         quiet = time.monotonic() - self._changed_at > QUIET
         return number if number in self._feed.sizes or quiet else None
-
-    def _take_change(self) -> tuple[int, list[Change], int] | None:
-        """Return the first change of an image whose maps are there; None if there is none."""
-        with self._wake:
-            for position, change in enumerate(self._changes):
-                if self._feed.is_ready(change[0]):
-                    del self._changes[position]
-                    return change
-        return None
 
     def _learn(self, number: int, changes: list[Change], width: int) -> None:
         self._feed.label(number, changes, width)
@@ -290,7 +247,7 @@ class TrainingWorker:
         self._changed()
 
     def _due(self) -> list[Poll]:
-        return self._polls.due(self._version, self._feed.sizes.__contains__)
+        return self._inbox.polls.due(self._version, self._feed.sizes.__contains__)
 
     def _answer(self, due: list[Poll]) -> None:
         """Predict the screen that was asked for last, and answer all polls of this screen."""
@@ -303,23 +260,14 @@ class TrainingWorker:
         if self._version and screen.image not in self._feed.broken:
             shown = self._feed.attempt(screen.image, lambda: self._predict(screen))
         if screen.image in self._feed.broken:
-            self._polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
+            self._inbox.polls.answer(polls, HypercolumnsError(self._feed.broken[screen.image]))
         elif shown is not None:
-            self._polls.answer(polls, shown)
+            self._inbox.polls.answer(polls, shown)
 
     def _predict(self, screen: Screen) -> Shown:
         view = self._trainer.view(str(screen.image), screen.rows.as_tensor(), screen.columns.as_tensor())
         margins = (view.margins * 255).round().byte().numpy()
         return Shown(screen, self._version, view.labels.numpy(), margins)
-
-    def _run_task(self) -> None:
-        with self._wake:
-            function, future = self._tasks.popleft()
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(function())
-            except Exception as error:
-                future.set_exception(error)
 
     def _find_region(self, number: int, row: int, column: int) -> tuple[int, Runs]:
         if not self._version:
