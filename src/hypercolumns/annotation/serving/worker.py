@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,7 +15,7 @@ from hypercolumns.annotation.serving.inbox import Inbox
 from hypercolumns.annotation.serving.polls import Poll, Shown
 from hypercolumns.annotation.serving.regions import region_around
 from hypercolumns.annotation.serving.screen import Screen
-from hypercolumns.annotation.serving.suggestion_queue import SuggestionQueue, describe_region
+from hypercolumns.annotation.serving.suggester import Suggester
 from hypercolumns.annotation.serving.whole_prediction import WholePrediction
 from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.labels import IGNORE_INDEX
@@ -80,7 +79,7 @@ class TrainingWorker:
         self._shown_at, self._shown_after, self._changed_at = 0.0, 0.0, 0.0
         self._converged, self._alternate = True, False
         self._saved_version, self._saved_at = 0, time.monotonic()
-        self._queue = SuggestionQueue(candidates)
+        self._suggester = Suggester(trainer, self._feed, candidates, changed)
         self._whole: WholePrediction | None = None
         self._visible: int | None = None
         self._thread = Thread(target=self._run, name="trainer", daemon=True)
@@ -144,12 +143,12 @@ class TrainingWorker:
 
     def margins(self) -> dict[int, float]:
         """Return how sure the model is of each image that it was asked about, by number."""
-        return self._queue.margins()
+        return self._suggester.queue.margins()
 
     @property
     def suggestion(self) -> dict[str, Any]:
         """The region in which a label would teach most, or why there is none."""
-        return self._queue.suggestion
+        return self._suggester.queue.suggestion
 
     # Called by the thread.
 
@@ -205,17 +204,17 @@ class TrainingWorker:
             return False
         if self._visible in self._feed.sizes and not (whole := self._whole_of(self._visible)).complete:
             self._add_rows(whole)
-        elif self._queue.wants_region(self._version):
-            self._suggest()
+        elif self._suggester.queue.wants_region(self._version):
+            self._suggester.suggest(self._version)
         elif (number := self._next_to_measure()) is not None:
-            self._measure(number)
+            self._suggester.measure(number, self._version)
         else:
             return False
         return True
 
     def _next_to_measure(self) -> int | None:
         """Return the image to measure next; none whose maps take time, while someone paints."""
-        number = self._queue.next_margin(self._version)
+        number = self._suggester.queue.next_margin(self._version)
         quiet = time.monotonic() - self._changed_at > QUIET
         return number if number in self._feed.sizes or quiet else None
 
@@ -290,37 +289,6 @@ class TrainingWorker:
         if self._whole is None or not self._whole.is_of(number, self._version):
             self._whole = WholePrediction(number, self._version, self._feed.sizes[number])
         return self._whole
-
-    def _measure(self, number: int) -> None:
-        """Measure how sure the model is of an image, or compute a part of its maps."""
-        if not self._feed.prepare_some(number):
-            return
-        if number in self._feed.broken:
-            self._queue.leave_out(number)
-        else:
-            margin = self._trainer.mean_margin(str(number))  # of a grid that is always in memory
-            self._queue.set_margin(number, margin, self._version)
-            if self._queue.worth_telling():
-                self._changed()
-
-    def _suggest(self) -> None:
-        """Look for the region in which a label would teach most, in the images that the model is least sure of."""
-        for number in self._queue.most_useful():
-            if self._queue.is_old(number, self._version):
-                self._measure(number)
-        suggestion: dict[str, Any] = {
-            "image": None,
-            "reason": "no region that the model is unsure of has a useful size",
-        }
-        for number in self._queue.most_useful():
-            region = self._feed.attempt(number, partial(self._feed.suggest_region, number))
-            if number in self._feed.broken:
-                self._queue.leave_out(number)
-            elif region is not None:
-                suggestion = describe_region(number, region, self._feed.sizes[number][1])
-                break
-        self._queue.set_region(self._version, suggestion)
-        self._changed()
 
     def _save(self) -> Path:
         try:
