@@ -15,6 +15,11 @@ The rows of the table differ in how the pixels are labelled:
 Each stroke is followed by a fixed number of training steps, as few as a user waits for; the model that is scored has
 been trained until it has converged. *CPU ms a stroke* is the median CPU time to add the stroke to the sample, to train
 and to predict all pixels of the image.
+
+Two columns tell whether the model knows how sure it may be. *ECE* is the expected calibration error of the most
+probable class, with 15 bins of equal width. *Order* is the rank correlation (Spearman) of the mean margins of the
+scored images and their shares of wrong pixels: -1 if the margins order the images perfectly, 0 if they say nothing.
+Both are measured on every eighth row and column.
 """
 
 import argparse
@@ -28,13 +33,13 @@ import torch
 from common import arguments, make_backbone, report
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.learning.views import view_grid
+from hypercolumns.annotation.learning.views import NOWHERE, view_grid
 from hypercolumns.evaluation.metrics import segmentation_metrics
-from hypercolumns.models.alignment import FeatureMap
+from hypercolumns.models.alignment import FeatureMap, at
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -42,6 +47,8 @@ from hypercolumns.models.segmenter import Segmenter
 LENGTH, WIDTH = 40, 3  # pixels of a stroke
 STEPS = 20  # after each stroke
 ANGLES = np.arange(8) * np.pi / 8
+GRID = 8  # rows and columns between the pixels on which the certainty is measured
+BINS = 15  # of the calibration error
 Mask = NDArray[np.uint8]
 Region = NDArray[np.bool_]
 Pixel = tuple[int, int]
@@ -193,6 +200,31 @@ def score(segmenter: Segmenter, images: list[Scored]) -> float:
     return miou
 
 
+def certainty(segmenter: Segmenter, images: list[Scored]) -> dict[str, float]:
+    """Return the columns *ECE* and *order* of the table."""
+    margins, errors, sure, right = [], [], [], []
+    with torch.inference_mode():
+        for maps, mask in images:
+            points = torch.cartesian_prod(*(torch.arange(GRID // 2, length, GRID) for length in mask.shape))
+            truth = mask[tuple(points.T)]
+            points, truth = points[truth != 255], truth[truth != 255]
+            hypercolumns = at(maps, points[None].double())[0].float()
+            highest, classes = segmenter.classifier(hypercolumns, NOWHERE).softmax(1).topk(2)
+            sure.append(highest[:, 0])
+            right.append((classes[:, 0] == truth).float())
+            margins.append(float((highest[:, 0] - highest[:, 1]).mean()))
+            errors.append(1 - float(right[-1].mean()))
+    calibration = calibration_error(torch.cat(sure), torch.cat(right))
+    return {"ECE": calibration, "order": float(stats.spearmanr(margins, errors).statistic)}
+
+
+def calibration_error(sure: Tensor, right: Tensor) -> float:
+    """Return the expected calibration error (Naeini et al., 2015) of probabilities (n,), right (n,) being 1 or 0."""
+    bins = (sure * BINS).long().clamp(max=BINS - 1)
+    gaps = torch.zeros(BINS, dtype=torch.float64).index_add(0, bins, (sure - right).double())
+    return float(gaps.abs().sum() / len(sure))
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = arguments(__doc__, rounds=1)
@@ -250,6 +282,7 @@ def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
                         "labels": f"{stroke} strokes, {side}",
                         "images": len(names),
                         "mIoU": score(session.trainer.segmenter, test),
+                        **certainty(session.trainer.segmenter, test),
                         "CPU ms a stroke": 1e3 * float(np.median(session.seconds)),
                     }
                 )
@@ -262,6 +295,7 @@ def run(options: argparse.Namespace) -> list[dict[str, float | str]]:
                 "labels": "full masks",
                 "images": len(names),
                 "mIoU": score(trainer.segmenter, test),
+                **certainty(trainer.segmenter, test),
                 "CPU ms a stroke": 0,
             }
         )
