@@ -2,7 +2,7 @@
 
 from hypercolumns.annotation.learning.head_trainer import TrainingState
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
-from hypercolumns.annotation.learning.suggestions import Region
+from hypercolumns.annotation.learning.suggestions import Readiness, Region
 from hypercolumns.annotation.learning.views import View
 
-__all__ = ["PixelTrainer", "Region", "TrainingState", "View"]
+__all__ = ["PixelTrainer", "Readiness", "Region", "TrainingState", "View"]

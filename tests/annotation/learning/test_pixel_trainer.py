@@ -6,7 +6,7 @@ import torch
 from helpers.networks import FIRES
 
 from hypercolumns import AdaptiveSettings, Segmenter
-from hypercolumns.annotation import PixelTrainer
+from hypercolumns.annotation import PixelTrainer, Readiness
 from hypercolumns.annotation.learning import pixel_trainer
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
@@ -77,6 +77,20 @@ def test_labelled_regions_are_not_suggested(extractor):
     other = trainer.suggest_region("a", labelled)
     assert other is None or (other.top, other.left, other.value) != (region.top, region.left, region.value)
     assert trainer.suggest_region("a", torch.ones(SIZE, dtype=torch.bool)) is None
+
+
+def test_readiness_tells_why_nothing_is_suggested(extractor):
+    trainer = PixelTrainer(extractor, CLASSES, hidden=16)
+    trainer.prepare("a", picture())
+    said = [trainer.readiness]
+    stroke(trainer, "a", 20, 8, 0)
+    said.append(trainer.readiness)
+    assert trainer.suggest_region("a") is None
+    trainer.train(1)
+    said.append(trainer.readiness)
+    stroke(trainer, "a", 20, 8, 255)
+    said.append(trainer.readiness)
+    assert said == [Readiness.NO_LABELS, Readiness.UNTRAINED, Readiness.READY, Readiness.NO_LABELS]
 
 
 def test_fit_without_images_forgets_all(extractor):

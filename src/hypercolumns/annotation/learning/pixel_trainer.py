@@ -13,7 +13,13 @@ from hypercolumns.annotation.learning.head_trainer import HeadTrainer, TrainingS
 from hypercolumns.annotation.learning.labelled_pixels import LabelledPixels
 from hypercolumns.annotation.learning.map_cache import MapCache
 from hypercolumns.annotation.learning.reduction import COMPONENTS, Reduction
-from hypercolumns.annotation.learning.suggestions import Region, grid_lines, least_sure_region, suggestion_grid
+from hypercolumns.annotation.learning.suggestions import (
+    Readiness,
+    Region,
+    grid_lines,
+    least_sure_region,
+    suggestion_grid,
+)
 from hypercolumns.annotation.learning.views import NOWHERE, SCREEN, View, decide_margin, empty_view, view_grid
 from hypercolumns.annotation.learning.whole_maps import compute_maps
 from hypercolumns.coordinates import ImageSize
@@ -163,7 +169,7 @@ class PixelTrainer:
         Raises:
             HypercolumnsError: if nothing is labelled.
         """
-        if not self._is_trained or self._reduction is None:
+        if self.readiness is not Readiness.READY or self._reduction is None:
             raise HypercolumnsError(
                 "no pixel is labelled yet, or no step was trained, so there is no model; label some pixels, and train"
             )
@@ -171,8 +177,11 @@ class PixelTrainer:
         return Segmenter(self.extractor, complete, self.classes, self.palette, self.decoding).eval()
 
     @property
-    def _is_trained(self) -> bool:
-        return bool(self._learner.steps and self._learner.pixels.count)
+    def readiness(self) -> Readiness:
+        """Whether there is a model that can say where a label would teach most, and why not."""
+        if not self._learner.pixels.count:
+            return Readiness.NO_LABELS
+        return Readiness.READY if self._learner.steps else Readiness.UNTRAINED
 
     def prepare(self, key: str, image: Tensor) -> None:
         """Compute the maps of an image, and keep them.
@@ -291,7 +300,7 @@ class PixelTrainer:
             The labels and the margins of the h x w pixels.
         """
         self._known(key)
-        if not self._is_trained:
+        if self.readiness is not Readiness.READY:
             return empty_view(rows, columns)
         with torch.inference_mode():
             return view_grid(self._maps.get(key), rows, columns, self._learner.predictor(), SCREEN)
@@ -302,7 +311,7 @@ class PixelTrainer:
         Before the first label, the result is 0.
         """
         coarse = self._known(key).coarse
-        if not self._is_trained:
+        if self.readiness is not Readiness.READY:
             return 0.0
         with torch.inference_mode():
             return float(decide_margin(self._learner.predictor()(coarse.float(), NOWHERE))[:, 1].mean())
@@ -315,10 +324,10 @@ class PixelTrainer:
             labelled: (H, W) bool, the pixels that are not to be suggested; None: those of the bounded sample.
 
         Returns:
-            The region; None before the first label, or if no region has a useful size.
+            The region; None if the trainer is not ready (see `readiness`), or if no region has a useful size.
         """
         number, size, _ = self._known(key)
-        if not self._is_trained:
+        if self.readiness is not Readiness.READY:
             return None
         if labelled is None:
             labelled = torch.zeros(size, dtype=torch.bool)

@@ -1,5 +1,6 @@
 """Suggest where a label would teach most: a region of one predicted class that the model is least sure of."""
 
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,20 @@ from hypercolumns.data.scribbles import connected_regions
 
 GRID = 120  # the larger number of rows or columns of the grid on which regions are looked for
 MIN_SHARE, MAX_SHARE = 1 / 500, 1 / 4  # of the image's pixels, of a region that is suggested
+
+
+class Readiness(StrEnum):
+    """Whether there is a model that can say where a label would teach most.
+
+    Attributes:
+        NO_LABELS: no pixel has a label.
+        UNTRAINED: pixels have labels, but no step was trained since the first of them.
+        READY: there is a model. If nothing is suggested, images are yet to be compared, or no region has a useful size.
+    """
+
+    NO_LABELS = "no labels"
+    UNTRAINED = "untrained"
+    READY = "ready"
 
 
 class Region(NamedTuple):
