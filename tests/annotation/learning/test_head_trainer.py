@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypercolumns.annotation.learning import head_trainer
-from hypercolumns.annotation.learning.head_trainer import HeadTrainer, class_balance, only_seen
+from hypercolumns.annotation.learning.head_trainer import HeadTrainer, class_balance, label_smoothing, only_seen
 from hypercolumns.annotation.learning.labelled_pixels import LabelledPixels
 from hypercolumns.annotation.learning.views import NOWHERE, decide_margin
 from hypercolumns.models.classifiers import MLPClassifier
@@ -32,6 +32,7 @@ def nothing():
 
 def test_training_converges_after_its_rounds(monkeypatch):
     monkeypatch.setattr(head_trainer, "ROUND", 20)
+    monkeypatch.setattr(head_trainer, "ROUNDS", 3)
     trainer = make_trainer()
     assert math.isnan(trainer.state.loss)
     first = trainer.train(20, nothing)
@@ -82,3 +83,34 @@ def test_seen_classes_keep_their_probabilities():
 @pytest.mark.parametrize(("targets", "weights"), [([0, 0, 0, 0, 1], [0.5, 0.5, 0.5, 0.5, 1])])
 def test_rare_classes_weigh_more(targets, weights):
     assert class_balance(torch.tensor(targets)).tolist() == weights
+
+
+def test_smoothing_falls_with_labelled_things():
+    """Eight (image, class) pairs are smoothed half as much as one pair, whatever their numbers of pixels."""
+    assert label_smoothing(torch.tensor([3, 3]), torch.tensor([1, 1])) == head_trainer.SMOOTHING
+    pairs = [(image, target) for image in range(5, 9) for target in range(2) for _ in range(image)]
+    images, targets = torch.tensor(pairs).T
+    assert len(set(pairs)) == 8
+    assert math.isclose(label_smoothing(images, targets), head_trainer.SMOOTHING / 2)
+
+
+def test_clear_labels_get_the_smoothed_certainty(monkeypatch):
+    """Where classes are easily told apart, the probability is the one at which smooth labels have the lowest loss."""
+    monkeypatch.setattr(head_trainer, "RATE", 2e-2)
+    trainer = make_trainer()
+    trainer.train(60, nothing)
+    sure = trainer.predictor()(trainer.pixels.hypercolumns.float(), NOWHERE)[:, [0, 2]].softmax(1).max(1).values
+    share = head_trainer.SMOOTHING * 2 ** (-1 / 3)  # of two classes in one image; each class gets a half of it
+    assert math.isclose(float(sure.mean()), 1 - share / 2, abs_tol=0.02)
+
+
+def test_rounds_pass_over_many_labels(monkeypatch):
+    """A round of 80 labels in batches of 4 takes at least 40 steps, which are two passes."""
+    monkeypatch.setattr(head_trainer, "BATCH", 4)
+    trainer = make_trainer()
+    calls = []
+    monkeypatch.setattr(head_trainer, "ROUND", 10)
+    while not trainer.train(1, lambda: calls.append(trainer.steps) or cluster(0.0, 5)).converged:
+        pass
+    assert trainer.steps == 5 * 40
+    assert calls == [40, 80, 120, 160]

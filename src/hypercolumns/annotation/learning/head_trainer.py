@@ -17,9 +17,11 @@ from hypercolumns.runtime import randomness
 BATCH = 512  # labelled pixels of a step
 GUESSED = 256  # pixels of a step with a guessed label
 RATE, DECAY = 2e-3, 1e-2  # of AdamW
-ROUND = 300  # steps, after which the labels of other pixels are guessed again
-ROUNDS = 3  # after a change of the labels, until the training has converged; the first learns from labels only
-SURE = 0.8  # probability from which a guess is taken for a label
+ROUND = 60  # steps of a round at least, after which the labels of other pixels are guessed again
+PASSES = 2  # over the labelled pixels in a round at least
+ROUNDS = 5  # after a change of the labels, until the training has converged; the first learns from labels only
+SURE = 0.8  # probability from which a guess is taken for a label, relative to the highest that smooth labels teach
+SMOOTHING = 0.3  # of the label of a single class in a single image, see `label_smoothing`
 UNSEEN = -15.0  # logit of a class without labels; the logits of the others have the mean 0
 
 
@@ -40,10 +42,10 @@ class TrainingState(NamedTuple):
 class HeadTrainer:
     """Train a classifier on labelled pixels, going on from the weights that it has.
 
-    A training has rounds. The learning rate falls to 0 in each of them. A change of the labels starts the first round
-    again. From the second round on, the classifier also learns from its own sure predictions of pixels without labels,
-    which spreads what it knows over all images (self-training, as by Lee, 2013, "Pseudo-Label"). Only the classes that
-    have labels take part in the loss.
+    A training has rounds, longer ones if there are many labels. The learning rate falls to 0 in each of them. A change
+    of the labels starts the first round again. From the second round on, the classifier also learns from its own sure
+    predictions of pixels without labels, which spreads what it knows over all images (self-training, as by Lee, 2013,
+    "Pseudo-Label"). Only the classes that have labels take part in the loss.
 
     Args:
         classifier: the classifier to train.
@@ -64,7 +66,13 @@ class HeadTrainer:
     @property
     def state(self) -> TrainingState:
         """How far the training has come."""
-        return TrainingState(self.steps, self._loss, self._unchanged >= ROUNDS * ROUND or not self.pixels.count)
+        converged = self._unchanged >= ROUNDS * self._round or not self.pixels.count
+        return TrainingState(self.steps, self._loss, converged)
+
+    @property
+    def _round(self) -> int:
+        """The number of steps of a round."""
+        return max(ROUND, PASSES * self.pixels.count // BATCH)
 
     def labels_changed(self) -> None:
         """Begin the first round again."""
@@ -89,26 +97,32 @@ class HeadTrainer:
         seen = self.pixels.labels.unique()
         targets = torch.searchsorted(seen, self.pixels.labels)
         weights = class_balance(targets)
+        smoothing = label_smoothing(self.pixels.images, targets)
         losses = []
         self.classifier.train()
         for _ in range(steps):
-            if self._unchanged and self._unchanged % ROUND == 0:
-                self._guesses = self._guess(others(), seen)
-            losses.append(self._step(seen, targets, weights))
+            if self._unchanged and self._unchanged % self._round == 0:
+                self._guesses = self._guess(others(), seen, smoothing)
+            losses.append(self._step(seen, targets, weights, smoothing))
         self.classifier.eval()
         self._loss = float(torch.stack(losses).mean())
         return self.state
 
-    def _step(self, seen: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Take one step, and return its loss.
+    def _step(self, seen: Tensor, targets: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        """Take one step.
 
         Args:
             seen: (C,), the classes with labels.
             targets: (n,), the labels of the pixels, as indices of `seen`.
             weights: (n,), how likely each pixel is to be chosen.
+            smoothing: the share of each label that is spread over all seen classes.
+
+        Returns:
+            The loss.
         """
+        done = self._unchanged % self._round / self._round  # share of the round
         for group in self._optimizer.param_groups:
-            group["lr"] = RATE * (0.01 + math.cos(math.pi / 2 * (self._unchanged % ROUND) / ROUND) ** 2)
+            group["lr"] = RATE * (0.01 + math.cos(math.pi / 2 * done) ** 2)
         with randomness.seeded(self.seed, "step", self.steps):
             chosen = torch.multinomial(weights, BATCH, replacement=True)
             hypercolumns, labels = self.pixels.hypercolumns[chosen], targets[chosen]
@@ -116,7 +130,8 @@ class HeadTrainer:
                 guessed = torch.multinomial(class_balance(self._guesses[1]), GUESSED, replacement=True)
                 hypercolumns = torch.cat([hypercolumns, self._guesses[0][guessed]])
                 labels = torch.cat([labels, self._guesses[1][guessed]])
-            loss = F.cross_entropy(self.classifier(hypercolumns.float(), NOWHERE)[:, seen], labels)
+            logits = self.classifier(hypercolumns.float(), NOWHERE)[:, seen]
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -124,19 +139,39 @@ class HeadTrainer:
         self._unchanged += 1
         return loss.detach()
 
-    def _guess(self, hypercolumns: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _guess(self, hypercolumns: Tensor, seen: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         """Return the hypercolumns (n, D) that the classifier is sure of, and their classes (n,), indices of `seen`."""
+        threshold = SURE * (1 - smoothing)
         self.classifier.eval()
         with torch.no_grad():
             sure, classes = self.classifier(hypercolumns.float(), NOWHERE)[:, seen].softmax(1).max(1)
         self.classifier.train()
-        return hypercolumns[sure > SURE], classes[sure > SURE]
+        return hypercolumns[sure > threshold], classes[sure > threshold]
 
 
 def class_balance(targets: Tensor) -> Tensor:
     """Return a weight (n,) for each of the targets (n,): the inverse square root of the number of its class."""
     counts = targets.bincount().clamp(min=1)
     return counts.float().rsqrt()[targets]
+
+
+def label_smoothing(images: Tensor, targets: Tensor) -> float:
+    """Return the share of each label that is spread over all seen classes, so that the classifier is as sure as right.
+
+    A classifier fits few labels with certainty, and is then as certain of all other pixels. The share that is needed
+    against it falls with the number of different things that are labelled. It was fitted to left-out train images of
+    CamVid, after 20, 50 and 200 strokes.
+
+    Args:
+        images: (n,), the image of each labelled pixel, as a number.
+        targets: (n,), the label of each pixel, as an index of the seen classes.
+
+    Returns:
+        `SMOOTHING`, divided by the cube root of the number of (image, class) pairs.
+    """
+    classes = int(targets.max()) + 1
+    groups = (images * classes + targets).bincount().count_nonzero()
+    return SMOOTHING / math.cbrt(float(groups))
 
 
 def only_seen(classifier: MLPClassifier, seen: Tensor) -> MLPClassifier:

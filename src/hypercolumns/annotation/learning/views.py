@@ -12,8 +12,8 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.engine import AdaptiveSettings, adaptive_decisions
 
-# A square of the screen is split if the margin of a corner is below 0.1, or if its corners have different classes.
-SCREEN = AdaptiveSettings(stride=8, margin=0.1)
+# A square of the screen is split if the margin of a corner is below 0.05, or if its corners have different classes.
+SCREEN = AdaptiveSettings(stride=8, margin=0.05)
 NOWHERE = PixelCoordinates(torch.empty(0), torch.empty(0))
 
 
