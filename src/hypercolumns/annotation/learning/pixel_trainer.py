@@ -35,7 +35,7 @@ from hypercolumns.runtime import randomness
 
 COARSE = 12  # rows and columns of the grid that tells how sure the model is of an image
 TRAIN_STEPS = 50  # between two looks at whether the training has converged
-MAX_SAMPLES = 16384
+MAX_SAMPLES = 65536
 MAX_POOL = 200  # images whose coarse grids the training may guess the labels of
 DROPOUT = 0.5
 MAP_MEMORY = 2 << 30  # bytes
