@@ -10,7 +10,7 @@ import torch
 
 from hypercolumns.annotation import TrainingState, View
 from hypercolumns.annotation.labels.pixel_runs import Change
-from hypercolumns.annotation.learning.suggestions import Region
+from hypercolumns.annotation.learning.suggestions import Readiness, Region
 from hypercolumns.annotation.serving.screen import Lines, Screen
 from hypercolumns.annotation.serving.worker import TrainingWorker
 from hypercolumns.errors import HypercolumnsError
@@ -24,7 +24,7 @@ class RecordingTrainer:
 
     def __init__(self):
         self.calls, self.left, self.gate, self.parts = [], 0, threading.Event(), {}
-        self.labelled = {}
+        self.labelled, self.readiness = {}, Readiness.READY
         self.gate.set()
 
     def prepare_in_parts(self, key, image):

@@ -5,12 +5,19 @@ from functools import partial
 from typing import Any
 
 from hypercolumns.annotation.learning.pixel_trainer import PixelTrainer
+from hypercolumns.annotation.learning.suggestions import Readiness
 from hypercolumns.annotation.serving.image_feed import ImageFeed
 from hypercolumns.annotation.serving.suggestion_queue import SuggestionQueue, describe_region
 
+NOT_YET = {
+    Readiness.NO_LABELS: "label some pixels first",
+    Readiness.UNTRAINED: "the model is learning the first labels",
+    Readiness.READY: "the images are being compared, to find where a label would teach most",
+}
+
 
 class Suggester:
-    """Keep a `SuggestionQueue` up to date, a little at a time. Only the worker's thread may use it.
+    """Keep a `SuggestionQueue` up to date, a little at a time. Only the worker's thread may change it.
 
     Args:
         trainer: the trainer.
@@ -27,6 +34,13 @@ class Suggester:
     ) -> None:
         self._trainer, self._feed, self._changed = trainer, feed, changed
         self.queue = SuggestionQueue(candidates)
+
+    @property
+    def suggestion(self) -> dict[str, Any]:
+        """The region to label next, as the page gets it, or why there is none; any thread may ask."""
+        readiness = self._trainer.readiness
+        found = self.queue.suggestion if readiness is Readiness.READY else None
+        return found or {"image": None, "reason": NOT_YET[readiness]}
 
     def measure(self, number: int, version: int) -> None:
         """Measure how sure a version of the model is of an image, or compute a part of its maps."""

@@ -18,7 +18,7 @@ class SuggestionQueue:
         candidates: the numbers of the images to compare; of many, some that are evenly spaced are compared.
 
     Attributes:
-        suggestion: the region, as the page gets it, or why there is none.
+        suggestion: the region, as the page gets it, or why there is none; None before anything was looked for.
     """
 
     def __init__(self, candidates: Iterable[int]) -> None:
@@ -27,7 +27,7 @@ class SuggestionQueue:
         self._margins: dict[int, float] = {}
         self._versions = dict.fromkeys(numbers[::step], 0)
         self._region_version = self._measured = self._untold = 0
-        self.suggestion: dict[str, Any] = {"image": None, "reason": "label some pixels first"}
+        self.suggestion: dict[str, Any] | None = None
 
     def leave_out(self, number: int) -> None:
         """Suggest an image no more."""

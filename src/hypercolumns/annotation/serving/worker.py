@@ -148,7 +148,7 @@ class TrainingWorker:
     @property
     def suggestion(self) -> dict[str, Any]:
         """The region in which a label would teach most, or why there is none."""
-        return self._suggester.queue.suggestion
+        return self._suggester.suggestion
 
     # Called by the thread.
 
