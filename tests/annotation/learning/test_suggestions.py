@@ -2,7 +2,12 @@
 
 import torch
 
-from hypercolumns.annotation.learning.suggestions import grid_lines, least_sure_region, suggestion_grid
+from hypercolumns.annotation.learning.suggestions import (
+    grid_lines,
+    least_sure_region,
+    mean_over_classes,
+    suggestion_grid,
+)
 from hypercolumns.annotation.learning.views import View
 
 
@@ -39,3 +44,8 @@ def test_grid_lines_are_centres_of_equal_parts():
     assert grid_lines(12, 4).tolist() == [1, 4, 7, 10]
     assert grid_lines(3, 8).tolist() == [0, 1, 2]
     assert [len(lines) for lines in suggestion_grid((300, 600))] == [60, 120]
+
+
+def test_each_predicted_class_counts_alike():
+    margins = torch.tensor([0.9, 0.7, 0.8, 0.1])
+    assert abs(mean_over_classes(torch.tensor([4.0, 4.0, 4.0, 1.0]), margins) - (0.8 + 0.1) / 2) < 1e-6

@@ -18,6 +18,7 @@ from hypercolumns.annotation.learning.suggestions import (
     Region,
     grid_lines,
     least_sure_region,
+    mean_over_classes,
     suggestion_grid,
 )
 from hypercolumns.annotation.learning.views import NOWHERE, SCREEN, View, decide_margin, empty_view, view_grid
@@ -308,13 +309,14 @@ class PixelTrainer:
     def mean_margin(self, key: str) -> float:
         """Return how sure the model is of a prepared image: the mean margin (see `View`) on a coarse grid.
 
-        Before the first label, the result is 0.
+        All predicted classes count alike, see `mean_over_classes`. Before the first label, the result is 0.
         """
         coarse = self._known(key).coarse
         if self.readiness is not Readiness.READY:
             return 0.0
         with torch.inference_mode():
-            return float(decide_margin(self._learner.predictor()(coarse.float(), NOWHERE))[:, 1].mean())
+            classes, margins = decide_margin(self._learner.predictor()(coarse.float(), NOWHERE)).unbind(1)
+            return mean_over_classes(classes, margins)
 
     def suggest_region(self, key: str, labelled: Tensor | None = None) -> Region | None:
         """Return the connected region of one predicted class that the model is least sure of.

@@ -46,6 +46,23 @@ class Region(NamedTuple):
     mask: Tensor
 
 
+def mean_over_classes(classes: Tensor, margins: Tensor) -> float:
+    """Return the mean over the predicted classes of the mean margin of their pixels.
+
+    A large class would decide the plain mean alone. Labels of small classes teach more, because few strokes have them.
+
+    Args:
+        classes: (n,), the predicted classes.
+        margins: (n,), the margins in [0, 1].
+
+    Returns:
+        The mean, in [0, 1].
+    """
+    which = classes.unique(return_inverse=True)[1]
+    counts = which.bincount()
+    return float((torch.zeros(len(counts)).index_add_(0, which, margins) / counts).mean())
+
+
 def grid_lines(length: int, count: int) -> Tensor:
     """Return at most `count` pixels of an axis, spread evenly: the centres of equal parts, rounded down."""
     count = min(count, length)
