@@ -12,7 +12,7 @@ async ([plan, operations, areTogether = false]) => {
     window.fetch = async (url, { method, body } = {}) => {
         if (method !== "POST") {
             const headers = { "X-Size": "1,4", "X-Undo": String(done.length), "X-Redo": "0" };
-            return new Response(new Uint8Array(4), { headers });
+            return new Response(Uint8Array.of(done.at(-1) ?? 255, 0, 0, 0), { headers });
         }
         const fate = plan.shift() ?? "ok";
         if (fate === "unreachable") throw new TypeError("Failed to fetch");
@@ -97,10 +97,10 @@ async (play) => {
         open.push({
             what, values, reject,
             do() { what === "undo" ? done.pop() : done.push(...(values ?? [])); },
-            answer(undo = done.length) {
+            answer(undo = done.length, labels = [done.at(-1) ?? 255, 0, 0, 0]) {
                 const headers = { "X-Size": "1,4", "X-Undo": String(undo), "X-Redo": "0" };
                 const state = JSON.stringify({ undo, redo: 0, labelled: [] });
-                resolve(new Response(what === "labels" ? new Uint8Array(4) : state, { headers }));
+                resolve(new Response(what === "labels" ? Uint8Array.from(labels) : state, { headers }));
             },
         });
     });
@@ -153,3 +153,20 @@ def test_old_labels_drop_no_edit(modules):
         }""",
     )
     assert played == {"done": [1, 2], "told": [1, "reloaded", 2], "left": 0, "result": False}
+
+
+@pytest.mark.parametrize("kind", ["edit", "fill"])
+def test_steps_of_another_page_drop_no_edit(modules, kind):
+    """After a restart, a second page is usually open. Its edit must not pass for the one whose request was lost."""
+    played = modules.evaluate(
+        BY_HAND,
+        f"""async ({{ queue, take, settle, lose, add, turn }}) => {{
+            add("{kind}", 1);
+            lose(await take("{kind}".replace("edit", "edits")));
+            const labels = await take("labels");
+            labels.answer(1, [255, 2, 255, 255]);
+            for (let turns = 0; turns < 2; turns++) await turn();
+            await settle("{kind}".replace("edit", "edits"));
+        }}""",
+    )
+    assert (played["told"], played["left"]) == (["reloaded", 1], 0)

@@ -2,6 +2,7 @@
 // Painting never waits for them. An edit leaves the queue only when the server has answered it.
 
 import * as api from "./api.js";
+import { VOID } from "./labels.js";
 import { Lane } from "./lane.js";
 
 const MOST_AT_ONCE = 50;
@@ -102,7 +103,8 @@ export class EditQueue {
 
   /**
    * After a lost answer: how many of a batch the server had done, so that no step of undo is there twice. Where it
-   * can't be told, none: to label pixels a second time changes nothing.
+   * can't be told, none: to label pixels a second time changes nothing. Another page may have done the steps, so pixels
+   * that do not have their label were not labelled.
    */
   async #countDone(batch) {
     const [{ kind, image }] = batch;
@@ -112,7 +114,8 @@ export class EditQueue {
       return { settled: 0 };
     }
     const steps = (labels.undo - (this.#depths.get(image) ?? labels.undo)) * (kind === "undo" ? -1 : 1);
-    const settled = Math.max(0, Math.min(batch.length, steps));
+    const counted = Math.max(0, Math.min(batch.length, steps));
+    const settled = holds(labels.values, batch.slice(0, counted)) ? counted : 0;
     this.#depths.set(image, labels.undo);
     this.#note(image, settled);
     return { settled, tell: () => this.on.reloaded(image, { ...labels, answers: this.#answers.get(image) }) };
@@ -122,4 +125,17 @@ export class EditQueue {
     this.#answers.set(image, (this.#answers.get(image) ?? 0) + 1);
     this.#singles = Math.max(0, this.#singles - settled);
   }
+}
+
+/** Whether labels are as edits, fills and accepted suggestions left them. It says nothing of an undo or a redo. */
+function holds(values, operations) {
+  const after = values.slice();
+  for (const { kind, value, runs = [] } of operations) {
+    for (let index = 0; index < runs.length; index += 2) {
+      const pixels = after.subarray(runs[index], runs[index] + runs[index + 1]);
+      if (kind === "edit") pixels.fill(value);
+      else if (pixels.includes(VOID)) return false; // these label all pixels that have no label
+    }
+  }
+  return after.every((value, index) => value === values[index]);
 }
