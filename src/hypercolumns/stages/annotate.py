@@ -70,8 +70,9 @@ def annotate(cfg: DictConfig) -> Run | None:
                     seed=cfg.seed,
                 )
                 session = _session(run, images, files, rules, trainer)
-                names = [pair.id for pair in images.splits["train"]]
-                kept = KeptAddress.of(address_path(masks), names, [*rules.scheme.classes])
+                photos = [pair.image for pair in images.splits["train"]]
+                decoding = images.decoding.settings()
+                kept = KeptAddress.of(address_path(masks), photos, decoding, rules.scheme.classes)
                 opened, address = listen(cfg.host, cfg.port, kept)
                 serve(session, opened, address, lambda: _announce(cfg, address, len(files)))
             _finish(cfg, run, images, session)

@@ -17,7 +17,16 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="other systems have n
 
 @pytest.fixture
 def kept(tmp_path):
-    return KeptAddress.of(tmp_path / "address", ["a", "b"], ["sky", "road"])
+    return keep(tmp_path)
+
+
+def keep(folder, images="ab", decoding=None, classes=("sky", "road")):
+    """Return the file of a session on images, which are made where they are missing."""
+    files = [folder / name for name in images]
+    for file in files:
+        if not file.exists():
+            file.write_text("a photo")
+    return KeptAddress.of(folder / ".address", files, decoding, classes)
 
 
 def begin(kept, port=0, host=HOST):
@@ -44,12 +53,20 @@ def test_only_the_user_can_read_it(kept):
 
 
 @pytest.mark.parametrize(
-    "meaning", [(["b", "a"], ["sky", "road"]), (["a", "b", "c"], ["sky", "road"]), (["a", "b"], ["sky"])]
+    "meaning", [{"images": "ba"}, {"images": "abc"}, {"decoding": {"page": 1}}, {"classes": ("sky",)}]
 )
-def test_other_images_and_classes_end_old_pages(kept, meaning):
+def test_other_images_and_classes_end_old_pages(kept, tmp_path, meaning):
     """An old page calls images and classes by numbers, which mean something else now."""
     first = begin(kept)
-    assert begin(KeptAddress.of(kept.path, *meaning)).token != first.token
+    assert begin(keep(tmp_path)) == first
+    assert begin(keep(tmp_path, **meaning)).token != first.token
+
+
+def test_a_changed_image_ends_old_pages(kept, tmp_path):
+    """An old page calls pixels by their places in the image as it was, which may have had another width."""
+    first = begin(kept)
+    (tmp_path / "b").write_text("another photo")
+    assert begin(keep(tmp_path)).token != first.token
 
 
 def test_a_taken_port_ends_old_pages(kept):

@@ -3,13 +3,14 @@
 import json
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from hypercolumns.annotation.serving.requests import Address
-from hypercolumns.io.files import short_hash
+from hypercolumns.io.files import file_signature, short_hash
 
 OTHERS = 0o077  # the permissions of all but the owner of a file
 MAX_BYTES = 1000
@@ -39,18 +40,19 @@ class KeptAddress:
     meaning: str
 
     @classmethod
-    def of(cls, path: Path, images: list[str], classes: list[str]) -> "KeptAddress":
+    def of(cls, path: Path, images: Sequence[Path], decoding: object, classes: Sequence[str]) -> "KeptAddress":
         """Return the file of a session.
 
         Args:
             path: the file.
-            images: the names of the images, which a page calls by their numbers.
-            classes: the names of the classes.
+            images: the files of the images. A page calls images by their numbers, and pixels by their places.
+            decoding: the rules by which images are read, as a JSON value.
+            classes: the names of the classes, which a page calls by their numbers.
 
         Returns:
-            The file, whose meaning follows from the names.
+            The file. Its meaning is another one if an image, the rules or a class is another one.
         """
-        return cls(path, short_hash([images, classes]))
+        return cls(path, short_hash([file_signature(*images), decoding, [*classes]]))
 
     def read(self, host: str) -> EarlierAddress | None:
         """Return the port and the token of the last session on a host; None if there is none with the same meaning."""
