@@ -176,7 +176,7 @@ def test_masks_of_other_formats_are_refused(label, suffix):
 
 def test_a_second_session_is_refused(photos, label):
     (photos / "masks" / ".annotation").mkdir(parents=True)
-    with FileLock(photos / "masks" / ".annotation" / "lock"):
+    with FileLock(photos / "masks" / ".annotation" / ".lock"):
         assert "another session of stage=annotate works on data.masks=masks" in refused(label)
 
 

@@ -5,12 +5,20 @@ import time
 import numpy as np
 
 from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
-from hypercolumns.annotation.labels.label_store import LabelStore
+from hypercolumns.annotation.labels.label_store import LabelStore, address_path, journal_path, locked_folder
 from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.annotation.labels.pixel_runs import Change
 from hypercolumns.labels import LabelScheme
 
 SCHEME = LabelScheme.of(["sky", "tree"])
+
+
+def test_journals_share_no_name_with_other_files(tmp_path):
+    """Images may lie in folders called lock or address; an image of such a folder must be labelled, too."""
+    with locked_folder(tmp_path):
+        address_path(tmp_path).write_text("")
+        for name in ("lock", "address"):
+            journal_path(tmp_path, tmp_path / name / "a.png").parent.mkdir()
 
 
 def test_a_bug_keeps_no_other_mask_from_the_disk(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from hypercolumns.io.files import release_lock
 from hypercolumns.io.images import PixelShape
 
 HIDDEN = ".annotation"  # the folder of journals in the folder of masks; stages leave out hidden folders
+# Other files in it. Folders of journals have the names of folders of images, which are never hidden.
+LOCK, ADDRESS = ".lock", ".address"
 WRITE_AFTER = 0.25  # seconds from an edit to the writing of the mask
 RETRY_AFTER = 5.0  # seconds from a failed writing to the next
 KEPT_OPEN = 16  # images whose labels stay in memory after they were used
@@ -33,7 +35,7 @@ def locked_folder(masks: Path) -> Iterator[None]:
     made = [folder for folder in (hidden, *hidden.parents) if not folder.exists()]
     try:
         hidden.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(hidden / "lock")
+        lock = FileLock(hidden / LOCK)
         lock.acquire(blocking=False)
     except Timeout:
         raise HypercolumnsError(
@@ -59,7 +61,7 @@ def journal_path(masks: Path, mask: Path) -> Path:
 
 def address_path(masks: Path) -> Path:
     """Return the path of the file with the address of the last session on a folder of masks."""
-    return masks / HIDDEN / "address"
+    return masks / HIDDEN / ADDRESS
 
 
 class LabelStore:
