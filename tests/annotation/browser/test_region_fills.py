@@ -24,7 +24,7 @@ async (play) => {
     const fills = new RegionFills({
         region: ({ image, value }, predicted, runs) => told.push([image, value, predicted, runs]),
         failed: (fill, error) => told.push(error.message),
-        found: () => {}, lost: (error) => told.push(error.message),
+        found: () => told.push("found"), lost: (error) => told.push(error.message),
     });
     const result = await eval(play)({ fills, asked, turn });
     return { told, left: fills.length, result, asked: asked.map(({ where }) => where) };
@@ -35,7 +35,13 @@ async (play) => {
 @pytest.fixture
 def play(modules):
     """A function that plays a script, and returns what was told, what is left and what was asked."""
-    return lambda script: modules.evaluate(FILLS, f"async ({{ fills, asked, turn }}) => {{ {script} }}")
+
+    def run(script):
+        played = modules.evaluate(FILLS, f"async ({{ fills, asked, turn }}) => {{ {script} }}")
+        heard = [line for line in played["told"] if line != "found"]
+        return played | {"told": heard, "all": played["told"]}
+
+    return run
 
 
 def test_later_strokes_stay_on_top_of_a_fill(play):
@@ -106,3 +112,15 @@ def test_a_fill_is_asked_for_until_it_is_answered(play):
     assert played["told"] == ["the server does not answer", [0, 2, 7, [10, 10]]]
     refused = play("fills.add(0, 3, 4, 2); await asked[0].answer(null, 409);")
     assert (refused["told"], refused["left"]) == (["nothing is predicted"], 0)
+
+
+def test_a_dropped_fill_is_not_lost_for_ever(play):
+    """The page says that the connection is lost until what has lost it is found again."""
+    played = play("""
+        fills.add(0, 3, 4, 2);
+        asked[0].lose();
+        for (let turns = 0; turns < 3; turns++) await turn();
+        fills.undo(0);
+        for (let turns = 0; turns < 30; turns++) await new Promise((resolve) => setTimeout(resolve, 50));
+    """)
+    assert played["all"] == ["the server does not answer", "aborted", "found"]

@@ -78,6 +78,7 @@ export class RegionFills {
       }
     }
     this.#isRunning = false;
+    this.on.found(); // also if what was lost has been dropped
   }
 
   /** Take a fill from the list, and tell what came of it, unless it was dropped before. */
