@@ -29,9 +29,13 @@ export class Tools {
 
   choose(tool) {
     this.cancel();
+    this.#setTool(tool);
+    this.on.changed();
+  }
+
+  #setTool(tool) {
     this.tool = tool;
     remember("tool", tool);
-    this.on.changed();
   }
 
   /** Take the tool and the size of the last visit; return whether there was a size. */
@@ -61,7 +65,7 @@ export class Tools {
 
   setValue(value) {
     this.value = value;
-    if (this.tool === "eraser") this.choose("brush"); // who chooses a class wants to paint
+    if (this.tool === "eraser") this.#setTool("brush"); // who chooses a class wants to paint
     this.on.changed();
   }
 
