@@ -182,6 +182,54 @@ def test_thumbnails_come_as_the_list_scrolls(modules):
     assert len(late) == len({*late}) <= 30
 
 
+def test_thumbnails_are_asked_for_again(modules):
+    """While no server answers, or the server is busy, they fail; the page outlives that, and so should they."""
+    asked = modules.evaluate(
+        """async () => {"""
+        + LIST
+        + """
+            const asked = [];
+            Object.defineProperty(HTMLImageElement.prototype, "src", { set(url) {
+                asked.push(Number(this.dataset.number));
+                setTimeout(() => this.dispatchEvent(new Event(asked.length > 3 ? "load" : "error")));
+            } });
+            const images = [0, 1, 2].map((number) => ({ number, name: `photo ${number}`, labelled: [0] }));
+            const session = { images, classes: [{ name: "sky", color: [1, 2, 3] }] };
+            const turn = () => new Promise((resolve) => setTimeout(resolve, 50));
+            list.setSession(session);
+            for (let tries = 0; tries < 100 && asked.length < 3; tries++) await turn();
+            list.setSession(session);
+            for (let tries = 0; tries < 20 && asked.length < 6; tries++) await turn();
+            list.setSession(session);
+            await turn();
+            return asked;
+        }"""
+    )
+    assert asked == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_class_by_its_key_keeps_the_stroke(modules):
+    """To choose a class while the eraser moves ends neither the stroke nor takes it back."""
+    done = modules.evaluate(
+        """async () => {
+            const { Tools } = await import("./page/tools.js");
+            const done = [];
+            const tools = new Tools({
+                preview() {}, changed() {}, restore: () => done.push("restored"),
+                edit: (value) => done.push(value), fill() {},
+            });
+            tools.setImage(100, 100);
+            tools.choose("eraser");
+            tools.press([5, 5], null);
+            tools.setValue(2);
+            tools.move([50, 5]);
+            tools.release();
+            return [...done, tools.tool, localStorage.getItem("annotate.tool")];
+        }"""
+    )
+    assert done == [255, "brush", '"brush"']
+
+
 def test_a_hidden_page_asks_for_nothing(modules):
     asked = modules.evaluate(
         """async () => {

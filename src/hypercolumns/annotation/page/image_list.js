@@ -37,6 +37,7 @@ export class ImageList {
       this.#show(image);
     }
     this.arrange();
+    this.thumbnails.retry();
   }
 
   get(number) {

@@ -5,6 +5,7 @@ const MARGIN = "300px"; // rows so near to the visible ones are loaded too
 
 export class Thumbnails {
   #wanted = new Set();
+  #failed = new Set();
   #isRunning = false;
 
   /** list: the element that scrolls. */
@@ -21,6 +22,12 @@ export class Thumbnails {
     return picture;
   }
 
+  /** Ask again for those that failed, once they can be seen. */
+  retry() {
+    for (const picture of this.#failed) this.observer.observe(picture);
+    this.#failed.clear();
+  }
+
   #see(entries) {
     for (const { target, isIntersecting } of entries) {
       if (isIntersecting) this.#wanted.add(target);
@@ -34,15 +41,18 @@ export class Thumbnails {
     for (let picture; ([picture] = this.#wanted) && picture; ) {
       this.#wanted.delete(picture);
       this.observer.unobserve(picture);
-      await load(picture, new URL(`api/images/${picture.dataset.number}/thumbnail`, document.baseURI));
+      const url = new URL(`api/images/${picture.dataset.number}/thumbnail`, document.baseURI);
+      if (!(await load(picture, url))) this.#failed.add(picture);
     }
     this.#isRunning = false;
   }
 }
 
+/** Load a picture; returns whether it could be loaded. */
 function load(picture, url) {
   return new Promise((resolve) => {
-    picture.onload = picture.onerror = resolve;
+    picture.onload = () => resolve(true);
+    picture.onerror = () => resolve(false);
     picture.src = url;
   });
 }
