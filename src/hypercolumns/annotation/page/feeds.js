@@ -46,7 +46,10 @@ class Poll {
         on.found();
       } catch (error) {
         if (signal.aborted) return;
-        if (hidden.signal.aborted) continue;
+        if (hidden.signal.aborted) {
+          version = -1; // meanwhile the server may have been started again, which a hidden page does not notice
+          continue;
+        }
         if (error instanceof api.RefusedError) return on.refused(error); // it would be refused again
         if (!(error instanceof api.ConnectionError)) throw error;
         version = -1; // a server that was started again counts from the beginning

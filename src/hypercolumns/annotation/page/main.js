@@ -124,12 +124,17 @@ async function loadSession() {
 }
 
 function takeSession(session) {
+  page.session = session.session;
   page.images.setSession(session);
   page.model = session.model;
   showLabelled();
 }
 
 function takeState(state) {
+  if (state.session !== page.session) {
+    page.session = state.session;
+    recovered(); // it was started again while the page was hidden
+  }
   page.images.update(state.images);
   page.model = state.model;
   showLabelled();

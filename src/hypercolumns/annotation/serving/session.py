@@ -1,5 +1,6 @@
 """A session: images, their labels, and the worker that trains on the labels. All numbers come from outside."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -61,6 +62,7 @@ class AnnotationSession:
         self._colours = display_colours(trainer.palette or voc_palette(len(trainer.classes)))
         self._thumbnails = Thumbnails(images.small)
         self._counts, self._problems = [*map(list, counts)], dict(problems)
+        self._name = secrets.token_hex(8)  # tells it from the next session at the same address
         self._editing = Lock()  # the worker must learn of edits in their order
         self.changed: Callable[[], None] = lambda: None
         usable = [number for number in range(len(counts)) if number not in self._problems]
@@ -122,6 +124,7 @@ class AnnotationSession:
         """Return what a page needs when it is opened."""
         classes = zip(self._classes, self._colours, strict=True)
         return {
+            "session": self._name,
             "classes": [{"name": name, "color": [*color]} for name, color in classes],
             "void": IGNORE_INDEX,
             "images": [
@@ -135,6 +138,7 @@ class AnnotationSession:
         """Return what changes while a page is open."""
         saved = self._worker.saved
         return {
+            "session": self._name,
             "images": self._progress(),
             "model": self._worker.state,
             "saved": None if saved is None else str(saved),
