@@ -261,5 +261,5 @@ def test_a_hidden_page_asks_for_nothing(modules):
         }"""
     )
     assert asked[:4] == ["?after=-1", "found", "?after=4", "aborted"]
-    assert asked[4:6] == ["?after=-1", "aborted"], "another session, which counts anew, may have the address now"
+    assert asked[4:6] == ["?after=-1", "aborted"], "another session, which counts from 1 again, may have the address"
     assert "lost" not in asked
