@@ -125,16 +125,31 @@ def connected_regions(mask: Mask) -> list[PixelIndices]:
     numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
     ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
     starts = np.concatenate([numbers[:-1][alike[0]], numbers[:, :-1][alike[1]]])
-    lowest, before = numbers.ravel(), None
-    while before is None or (lowest != before).any():  # until each pixel has the lowest pixel number of its region
-        before = lowest.copy()
-        for side in (ends, starts):
-            np.minimum.at(lowest, before[side], np.minimum(before[ends], before[starts]))
-        lowest = lowest[lowest]
+    lowest = lowest_connected(mask.size, starts, ends)
     pixels = np.flatnonzero(mask.ravel() != IGNORE_INDEX)
     pixels = pixels[lowest[pixels].argsort(kind="stable")]
     parts = np.split(pixels, np.flatnonzero(np.diff(lowest[pixels])) + 1)
     return [np.stack(np.divmod(part, mask.shape[1]), 1) for part in parts if len(part)]
+
+
+def lowest_connected(count: int, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the lowest number to which each number is connected, directly or by way of others.
+
+    Args:
+        count: the numbers are 0 to `count` - 1.
+        starts: (E,), one number of each of E connections.
+        ends: (E,), the other one.
+
+    Returns:
+        (count,): the same number for all numbers that are connected.
+    """
+    lowest, before = np.arange(count), None
+    while before is None or (lowest != before).any():
+        before = lowest.copy()
+        for side in (ends, starts):
+            np.minimum.at(lowest, before[side], np.minimum(before[ends], before[starts]))
+        lowest = lowest[lowest]
+    return lowest
 
 
 def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:

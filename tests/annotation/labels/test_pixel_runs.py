@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypercolumns.annotation.labels.pixel_runs import changes_of, parse_runs, to_indices, to_runs
+from hypercolumns.annotation.serving import regions
 from hypercolumns.annotation.serving.regions import region_around
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 PIXELS = 60
 
@@ -53,3 +54,11 @@ def test_region_is_that_of_a_flood_fill(seed):
             pending += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
     found = to_indices(region_around(labels, 5, 7))
     assert found.tolist() == sorted(row * 17 + column for row, column in expected)
+
+
+def test_region_with_too_many_runs_is_refused(monkeypatch):
+    monkeypatch.setattr(regions, "MAX_RUNS", 3)
+    labels = np.eye(4, dtype=np.uint8)
+    labels[0] = 0  # the runs of 0 are 1 in the first row, and 2, 2 and 1 in the others
+    with pytest.raises(ArgumentError, match=r"too ragged .* \(6 pieces"):
+        region_around(labels, 0, 0)
