@@ -17,7 +17,7 @@ def test_the_reason_follows_from_the_model(readiness, reason):
     assert reason in suggester.suggestion["reason"]
 
 
-def test_no_old_region_after_the_last_label_is_erased():
+def test_no_old_region_after_the_last_erasure():
     suggester = Suggester(SimpleNamespace(readiness=Readiness.READY), None, [0], lambda: None)
     suggester.queue.set_region(1, {"image": 0})
     assert suggester.suggestion == {"image": 0}
