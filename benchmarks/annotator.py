@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, stats
 from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error
 
 from hypercolumns.annotation import PixelTrainer
 from hypercolumns.annotation.learning.views import NOWHERE, view_grid
@@ -214,15 +215,8 @@ def certainty(segmenter: Segmenter, images: list[Scored]) -> dict[str, float]:
             right.append((classes[:, 0] == truth).float())
             margins.append(float((highest[:, 0] - highest[:, 1]).mean()))
             errors.append(1 - float(right[-1].mean()))
-    calibration = calibration_error(torch.cat(sure), torch.cat(right))
-    return {"ECE": calibration, "order": float(stats.spearmanr(margins, errors).statistic)}
-
-
-def calibration_error(sure: Tensor, right: Tensor) -> float:
-    """Return the expected calibration error (Naeini et al., 2015) of probabilities (n,), right (n,) being 1 or 0."""
-    bins = (sure * BINS).long().clamp(max=BINS - 1)
-    gaps = torch.zeros(BINS, dtype=torch.float64).index_add(0, bins, (sure - right).double())
-    return float(gaps.abs().sum() / len(sure))
+    calibration = binary_calibration_error(torch.cat(sure), torch.cat(right).long(), n_bins=BINS)
+    return {"ECE": float(calibration), "order": float(stats.spearmanr(margins, errors).statistic)}
 
 
 def main() -> None:
