@@ -4,13 +4,16 @@ python benchmarks/annotation_endurance.py --images IMAGES --weights FILE
 python benchmarks/annotation_endurance.py --images IMAGES --weights FILE --strokes 2000 --threads 1
 
 A painter without a browser makes random strokes, undoes and redoes on the images, and asks for the prediction after
-every tenth. The table has a row for each quarter of the session. Nothing may grow with the number of strokes.
+every tenth. A row for each tenth of the session is printed as soon as it is measured, and all of them as a table at the
+end. Nothing may grow with the number of strokes.
 """
 
+import json
 import shutil
 import signal
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +24,11 @@ from common import arguments, report
 from PIL import Image
 
 EVERY = 10  # strokes, after which the prediction is awaited
-PARTS = 4
+PARTS = 10  # of the session, which have a row each
 
 
 def main() -> None:
-    """Paint, and print the table."""
+    """Paint, and print the rows and the table."""
     parser = arguments(
         __doc__,
         1,
@@ -42,20 +45,23 @@ def main() -> None:
         for path in sorted(options.images.iterdir())[: options.number]:
             shutil.copy(path, folder / "images")
         (folder / "classes.txt").write_text("\n".join(CLASSES))
-        server = Server(folder, network)
+        server, rows = Server(folder, network), []
         try:
-            rows = _paint(server, folder, options.strokes)
+            for row in _paint(server, folder, options.strokes):
+                print(json.dumps(row), flush=True)  # at once, as a session may be interrupted
+                rows.append(row)
             server.end(signal.SIGINT)
         finally:
             server.process.kill()
     report(f"stage=annotate over {options.strokes} strokes", rows, options.json)
 
 
-def _paint(server: Server, folder: Path, strokes: int) -> list[dict[str, Any]]:
+def _paint(server: Server, folder: Path, strokes: int) -> Iterator[dict[str, Any]]:
+    """Paint on the images of a folder, and yield the figures of each part of the session."""
     paths = sorted((folder / "images").iterdir())
     with Image.open(paths[0]) as image:
         shape = image.height, image.width
-    painter, rows, version = Painter(shape, 0), [], -1
+    painter, version, start = Painter(shape, 0), -1, time.perf_counter()
     painter.begin([np.full(shape, 255, np.uint8)] * len(paths))
     for part in range(PARTS):
         answers, predictions = [], []
@@ -67,18 +73,16 @@ def _paint(server: Server, folder: Path, strokes: int) -> list[dict[str, Any]]:
                 version = _await_prediction(server, shape, version)
                 predictions.append(1000 * (time.perf_counter() - began))
             painter.forget()
-        rows.append(
-            {
-                "strokes": (part + 1) * (strokes // PARTS),
-                "memory MB": _memory(server.process.pid),
-                "journals KB": sum(path.stat().st_size for path in (folder / "masks").rglob("*.journal")) / 1e3,
-                "edit ms": statistics.median(answers),
-                "edit 95 % ms": float(np.percentile(answers, 95)),
-                "prediction ms": statistics.median(predictions),
-                "prediction 95 % ms": float(np.percentile(predictions, 95)),
-            }
-        )
-    return rows
+        yield {
+            "strokes": (part + 1) * (strokes // PARTS),
+            "minutes": (time.perf_counter() - start) / 60,
+            "memory MB": _memory(server.process.pid),
+            "journals KB": sum(path.stat().st_size for path in (folder / "masks").rglob("*.journal")) / 1e3,
+            "edit ms": statistics.median(answers),
+            "edit 95 % ms": float(np.percentile(answers, 95)),
+            "prediction ms": statistics.median(predictions),
+            "prediction 95 % ms": float(np.percentile(predictions, 95)),
+        }
 
 
 def _await_prediction(server: Server, shape: tuple[int, int], version: int) -> int:
