@@ -28,7 +28,7 @@ from rich.progress import track
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.masks import read_mask, write_mask
-from hypercolumns.labels import IGNORE_INDEX, LabelScheme, voc_palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, connected_regions, voc_palette
 from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
@@ -115,41 +115,6 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
             pixels = tuple(choose(region, random).T)
             sparse[pixels] = mask[pixels]
     return sparse
-
-
-def connected_regions(mask: Mask) -> list[PixelIndices]:
-    """Return the 4-connected regions of equal labels in a mask (H, W). Regions of void pixels are left out.
-
-    Each region is the array of its pixels, (N, 2) int64 (row, column).
-    """
-    numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
-    ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
-    starts = np.concatenate([numbers[:-1][alike[0]], numbers[:, :-1][alike[1]]])
-    lowest = lowest_connected(mask.size, starts, ends)
-    pixels = np.flatnonzero(mask.ravel() != IGNORE_INDEX)
-    pixels = pixels[lowest[pixels].argsort(kind="stable")]
-    parts = np.split(pixels, np.flatnonzero(np.diff(lowest[pixels])) + 1)
-    return [np.stack(np.divmod(part, mask.shape[1]), 1) for part in parts if len(part)]
-
-
-def lowest_connected(count: int, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the lowest number to which each number is connected, directly or by way of others.
-
-    Args:
-        count: the numbers are 0 to `count` - 1.
-        starts: (E,), one number of each of E connections.
-        ends: (E,), the other one.
-
-    Returns:
-        (count,): the same number for all numbers that are connected.
-    """
-    lowest, before = np.arange(count), None
-    while before is None or (lowest != before).any():
-        before = lowest.copy()
-        for side in (ends, starts):
-            np.minimum.at(lowest, before[side], np.minimum(before[ends], before[starts]))
-        lowest = lowest[lowest]
-    return lowest
 
 
 def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.annotation.learning.views import View
-from hypercolumns.data.scribbles import connected_regions
+from hypercolumns.labels import connected_regions
 
 GRID = 120  # the larger number of rows or columns of the grid on which regions are looked for
 MIN_SHARE, MAX_SHARE = 1 / 500, 1 / 4  # of the image's pixels, of a region that is suggested

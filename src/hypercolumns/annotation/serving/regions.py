@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypercolumns.annotation.labels.pixel_runs import Runs, merge
-from hypercolumns.data.scribbles import lowest_connected
 from hypercolumns.errors import ArgumentError
+from hypercolumns.labels import lowest_connected
 
 MAX_RUNS = 1_000_000  # about 10 MiB of JSON, which a page can still send as an edit, see `requests.MAX_BODY`
 
