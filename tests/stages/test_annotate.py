@@ -157,6 +157,12 @@ def test_values_of_no_class_stop_at_the_start(photos, label):
     assert label(None, "data.void=[7,255]").returncode == 0
 
 
+def test_model_keeps_the_rule_of_the_masks(photos, label):
+    result = label({0: [(0, 0)]}, "data.void=[7,255]")
+    model = Segmenter.load(photos / re.search(r"model {2}(\S+)", result.stdout)[1])
+    assert model.scheme.values == {0: 0, 1: 1, 2: 2, 7: 255, 255: 255}
+
+
 def test_a_class_is_added_at_the_end(photos, label):
     """All strokes are of the first class, so masks of others with these values would be taken for binary ones."""
     label({0: [(0, 0)]})

@@ -148,12 +148,16 @@ class Run:
             raise HypercolumnsError(f"{path} is not the record of a run; remove this file and run the command again")
         return contents
 
-    def save(self, segmenter: Segmenter) -> None:
-        """Write a model to the run's folder. Rank zero writes, and the other ranks wait until the file is complete."""
+    def save(self, segmenter: Segmenter) -> Path:
+        """Write a model to the run's folder, and return its file.
+
+        Rank zero writes, and the other ranks wait until the file is complete.
+        """
         if distributed.is_rank_zero():
             remove_temporaries(self.model)
             segmenter.save(self.model)
         distributed.barrier()
+        return self.model
 
     def mark_finished(self, metrics: Mapping[str, object]) -> None:
         """Write the metrics. If the run is not finished yet, mark it as finished and make `latest` a link to it."""

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,6 @@ from hypercolumns.annotation.serving.requests import Address
 from hypercolumns.annotation.serving.session import AnnotationSession
 from hypercolumns.data import DatasetIndex
 from hypercolumns.io.files import remove
-from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import annotation, model
@@ -67,6 +66,7 @@ def annotate(cfg: DictConfig) -> Run | None:
                     map_memory=int(cfg.map_memory * (1 << 30)),
                     map_folder=maps,
                     decoding=images.decoding,
+                    scheme=rules.scheme,
                     seed=cfg.seed,
                 )
                 session = _session(run, images, files, rules, trainer)
@@ -106,7 +106,7 @@ def _session(
         LabelStore(files, rules, _say),
         trainer,
         *annotation.count_labels(images, files, rules),
-        _saver(run, rules),
+        run.save,
         _say,
         run.model if run.model.is_file() else None,
     )
@@ -114,17 +114,6 @@ def _session(
 
 def _say(line: str) -> None:
     console.print(line, markup=False)
-
-
-def _saver(run: Run, rules: LabelRules) -> Callable[[Segmenter], Path]:
-    """Return a function that writes a model to a run, with the rules by which masks are read."""
-
-    def save(segmenter: Segmenter) -> Path:
-        parts = segmenter.extractor, segmenter.classifier, segmenter.classes, segmenter.palette, segmenter.decoding
-        run.save(Segmenter(*parts, rules.scheme))
-        return run.model
-
-    return save
 
 
 def _announce(cfg: DictConfig, address: Address, count: int) -> None:

@@ -1,5 +1,7 @@
 """The trainer against the plain way: hypercolumns of all pixels, and the classifier on each of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypercolumns import AdaptiveSettings, Segmenter
 from hypercolumns.annotation import PixelTrainer, Readiness
 from hypercolumns.annotation.learning import pixel_trainer
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.labels import LabelScheme, voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.extractor import HypercolumnExtractor
 
@@ -196,3 +199,11 @@ def test_bad_labels_are_refused(extractor, key, row, value, message):
     trainer = painted(extractor)
     with pytest.raises(HypercolumnsError, match=message):
         trainer.label(key, torch.tensor([row]), torch.tensor([0]), value)
+
+
+def test_segmenter_has_the_rule_of_true_masks(extractor):
+    scheme = replace(LabelScheme.of(CLASSES), values={0: 0, 1: 1, 2: 2, 7: 255})
+    trainer = painted(extractor, palette=voc_palette(3), scheme=scheme)
+    assert trainer.segmenter.scheme == scheme
+    with pytest.raises(HypercolumnsError, match="scheme of masks has other classes"):
+        PixelTrainer(extractor, ["sky"], scheme=scheme)

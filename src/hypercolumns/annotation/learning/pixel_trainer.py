@@ -26,9 +26,9 @@ from hypercolumns.annotation.learning.whole_maps import compute_maps
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
-from hypercolumns.labels import IGNORE_INDEX, Palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette
 from hypercolumns.models.alignment import at
-from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.classifiers import Classifier, MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.predictor import ImageLike, Prediction, SegmentationPredictor, as_tensor
 from hypercolumns.models.segmenter import Segmenter
@@ -88,6 +88,7 @@ class PixelTrainer:
         map_memory: the bytes of maps to keep in memory; further maps are kept on disk.
         map_folder: the folder for these maps; None: in the system's folder for temporary files.
         decoding: the rules by which image files become the images that the model sees.
+        scheme: the rule by which true masks become class indices, see `Segmenter`.
         seed: the seed of the weights and of all random choices.
 
     Raises:
@@ -105,18 +106,19 @@ class PixelTrainer:
         map_memory: int = MAP_MEMORY,
         map_folder: Path | None = None,
         decoding: ImageDecoding = AS_STORED,
+        scheme: LabelScheme | None = None,
         seed: int = 0,
     ) -> None:
         check_int("max_samples", max_samples, minimum=1)
         check_int("map_memory", map_memory, minimum=0)
         self.extractor, self.decoding, self.hidden, self.seed = extractor, decoding, hidden, seed
-        self.classes, self.palette, self.max_samples = tuple(classes), palette, max_samples
+        self.classes, self.palette, self.scheme, self.max_samples = tuple(classes), palette, scheme, max_samples
         self._images: dict[str, KnownImage] = {}
         self._maps = MapCache(map_memory, map_folder)
         self._reduction: Reduction | None = None  # of the first image that is prepared
         self._learner = self._new_learner(1)  # an idle one, until the length of a reduced hypercolumn is known
         untrained = MLPClassifier(extractor.backbone.channels, len(classes), hidden)
-        Segmenter(extractor, untrained, classes, palette, decoding)  # checks the arguments
+        self._segmenter(untrained)  # checks the arguments
 
     def _new_learner(self, channels: int) -> HeadTrainer:
         """Return the trainer of a new classifier of reduced hypercolumns of this length, without labels."""
@@ -175,7 +177,10 @@ class PixelTrainer:
                 "no pixel is labelled yet, or no step was trained, so there is no model; label some pixels, and train"
             )
         complete = self._reduction.expand(self._learner.predictor(), len(self.classes))
-        return Segmenter(self.extractor, complete, self.classes, self.palette, self.decoding).eval()
+        return self._segmenter(complete).eval()
+
+    def _segmenter(self, classifier: Classifier) -> Segmenter:
+        return Segmenter(self.extractor, classifier, self.classes, self.palette, self.decoding, self.scheme)
 
     @property
     def readiness(self) -> Readiness:
