@@ -44,7 +44,6 @@ def begin(folder, extractor, say):
         segmenter.save(folder / "model.safetensors")
         return folder / "model.safetensors"
 
-    records = [of.own_record(rules.coding) for of in files]
-    counts = [record["labelled"] if record else [0, 0, 0] for record in records]
+    counts = [own.labelled if (own := of.own_mask()) else [0, 0, 0] for of in files]
     session = AnnotationSession(ImageList(listed), LabelStore(files, rules, say), trainer, counts, {}, save, say)
     return session, AnnotationServer(session, ADDRESS)

@@ -16,6 +16,9 @@ from helpers.paths import ROOT
 from PIL import Image
 
 from hypercolumns import Segmenter
+from hypercolumns.annotation.labels import label_files
+from hypercolumns.annotation.serving.worker import TrainingWorker
+from hypercolumns.io.files import file_hash
 from hypercolumns.io.masks import read_mask
 from hypercolumns.labels import LabelScheme
 from hypercolumns.stages import annotate
@@ -110,6 +113,16 @@ def test_the_same_command_goes_on(photos, label):
     assert len([*(photos / "runs").glob("folder/rgb/annotate/*/model.safetensors")]) == 2  # one is `latest`
     scheme = LabelScheme.of(["sky", "tree", "road"])
     assert [read_mask(photos / "masks" / f"{n}.png", scheme).unique().tolist() for n in (0, 1)] == [[0, 255], [1, 255]]
+
+
+def test_own_masks_are_hashed_once_at_the_start(photos, label, monkeypatch):
+    label({0: [(0, 0)], 1: [(1, 0)]})
+    hashed = []
+    monkeypatch.setattr(label_files, "file_hash", lambda path: hashed.append(path.name) or file_hash(path))
+    monkeypatch.setattr(TrainingWorker, "start", lambda worker: None)  # it opens the labels, and hashes masks again
+    monkeypatch.setattr(TrainingWorker, "stop", lambda worker: True)
+    assert "labelled  2 of 3 images" in label().stdout
+    assert sorted(hashed) == ["0.png", "1.png", "2.png"]
 
 
 def test_nothing_labelled_writes_nothing(photos, label):

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules, OwnMask
 from hypercolumns.annotation.labels.label_store import journal_path
 from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.data import DatasetIndex, ImageMaskPair
@@ -20,7 +20,7 @@ from hypercolumns.io.decoding import FULL_RANGE, RULES, ImageDecoding
 from hypercolumns.io.files import base_folder, expand_path
 from hypercolumns.io.images import image_size, set_max_pixels
 from hypercolumns.io.masks import check_sizes, mask_size, read_mask
-from hypercolumns.labels import IGNORE_INDEX, LabelScheme
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import part, plain
 from hypercolumns.settings.data import Subset, checks_dir
@@ -80,7 +80,7 @@ def label_files(cfg: DictConfig, images: DatasetIndex) -> list[LabelFiles]:
     return [LabelFiles(mask, journal_path(masks, mask)) for _, mask in _pairs(images)]
 
 
-def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFiles]) -> LabelRules:
+def label_rules(cfg: DictConfig, images: DatasetIndex, own: Sequence[OwnMask | None]) -> LabelRules:
     """Decide how masks are read and written.
 
     Masks that other programs wrote are read, and must be clear, as in all stages. Own masks are clear, also those that
@@ -89,7 +89,7 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
     Args:
         cfg: the config.
         images: the images.
-        files: the files of their labels.
+        own: the mask of each image that this program wrote; None for others.
 
     Returns:
         The rules.
@@ -102,8 +102,8 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
         coding = MaskCoding.of(images.class_list.scheme(said.void, said.map))
         of_others = tuple(
             pair
-            for (pair, _), of_image in zip(_pairs(images), files, strict=True)
-            if of_image.mask.is_file() and of_image.own_record() is None
+            for (pair, mask), own_mask in zip(_pairs(images), own, strict=True)
+            if own_mask is None and mask.is_file()
         )
         survey = survey_masks(replace(images, splits={"train": of_others}), checks_dir(cfg, images))
         scheme, notes = label_scheme(images, survey, replace(said, missing_classes="allow"))
@@ -114,13 +114,13 @@ def label_rules(cfg: DictConfig, images: DatasetIndex, files: Sequence[LabelFile
 
 
 def count_labels(
-    images: DatasetIndex, files: Sequence[LabelFiles], rules: LabelRules
+    images: DatasetIndex, own: Sequence[OwnMask | None], rules: LabelRules
 ) -> tuple[list[list[int]], dict[int, str]]:
     """Count the labels in the masks of images.
 
     Args:
         images: the images.
-        files: the files of each image's labels.
+        own: the mask of each image that this program wrote; None for others.
         rules: how masks are read.
 
     Returns:
@@ -128,22 +128,25 @@ def count_labels(
         images.
     """
     counts, problems = [], {}
-    for number, ((pair, _), of_image) in enumerate(zip(_pairs(images), files, strict=True)):
+    for number, ((pair, mask), own_mask) in enumerate(zip(_pairs(images), own, strict=True)):
         labelled = [0] * len(rules.scheme.classes)
-        if of_image.mask.is_file():
-            record = of_image.own_record(rules.coding)
+        if mask.is_file():
             try:
-                size = mask_size(of_image.mask)
-                check_sizes(pair.image, image_size(pair.image, size, images.decoding), of_image.mask, size)
-                labelled = record["labelled"] if record else _count(of_image.mask, rules.scheme)
+                size = mask_size(mask)
+                check_sizes(pair.image, image_size(pair.image, size, images.decoding), mask, size)
+                labelled = _count(mask, own_mask, rules)
             except HypercolumnsError as error:
                 problems[number] = str(error)
         counts.append(labelled)
     return counts, problems
 
 
-def _count(mask: Path, scheme: LabelScheme) -> list[int]:
-    return read_mask(mask, scheme).flatten().bincount(minlength=IGNORE_INDEX + 1)[: len(scheme.classes)].tolist()
+def _count(mask: Path, own: OwnMask | None, rules: LabelRules) -> list[int]:
+    """Return the number of labelled pixels of each class, which the journal knows if the classes are still the same."""
+    if own is not None and own.coding == rules.coding:
+        return own.labelled
+    counts = read_mask(mask, rules.scheme).flatten().bincount(minlength=IGNORE_INDEX + 1)
+    return counts[: len(rules.scheme.classes)].tolist()
 
 
 def label_settings(cfg: DictConfig) -> LabelSettings:

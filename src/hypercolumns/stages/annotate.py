@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig
 
 from hypercolumns.annotation import PixelTrainer
-from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
+from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules, OwnMask
 from hypercolumns.annotation.labels.label_store import LabelStore, address_path, locked_folder
 from hypercolumns.annotation.serving.image_list import ImageList, ImageToLabel
 from hypercolumns.annotation.serving.kept_address import KeptAddress
@@ -47,7 +47,8 @@ def annotate(cfg: DictConfig) -> Run | None:
     masks = annotation.mask_folder(cfg)
     with locked_folder(masks):
         files = annotation.label_files(cfg, images)
-        rules = annotation.label_rules(cfg, images, files)
+        own = [of_image.own_mask() for of_image in files]
+        rules = annotation.label_rules(cfg, images, own)
         extractor = model.extractor(cfg, model.backbone(cfg, decoding=images.decoding), resize(cfg))
         fingerprint = {
             "data": rules.scheme.fingerprint() | {"decoding": images.decoding.settings()},
@@ -69,7 +70,7 @@ def annotate(cfg: DictConfig) -> Run | None:
                     scheme=rules.scheme,
                     seed=cfg.seed,
                 )
-                session = _session(run, images, files, rules, trainer)
+                session = _session(run, images, files, own, rules, trainer)
                 photos = [pair.image for pair in images.splits["train"]]
                 decoding = images.decoding.settings()
                 kept = KeptAddress.of(address_path(masks), photos, decoding, rules.scheme.classes)
@@ -89,7 +90,12 @@ def _maps_folder(folder: Path) -> Iterator[Path]:
 
 
 def _session(
-    run: Run, images: DatasetIndex, files: Sequence[LabelFiles], rules: LabelRules, trainer: PixelTrainer
+    run: Run,
+    images: DatasetIndex,
+    files: Sequence[LabelFiles],
+    own: Sequence[OwnMask | None],
+    rules: LabelRules,
+    trainer: PixelTrainer,
 ) -> AnnotationSession:
     """Return a session, which is not started yet.
 
@@ -97,6 +103,7 @@ def _session(
         run: where the model is saved.
         images: the images to label.
         files: the files of each image's labels.
+        own: the mask of each image that this program wrote; None for others.
         rules: how masks are read and written.
         trainer: the trainer.
     """
@@ -105,7 +112,7 @@ def _session(
         ImageList(listed, images.decoding),
         LabelStore(files, rules, _say),
         trainer,
-        *annotation.count_labels(images, files, rules),
+        *annotation.count_labels(images, own, rules),
         run.save,
         _say,
         run.model if run.model.is_file() else None,

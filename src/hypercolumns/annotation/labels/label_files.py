@@ -19,6 +19,18 @@ from hypercolumns.io.masks import read_mask
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 
 
+class OwnMask(NamedTuple):
+    """What a journal says of a mask that this program wrote.
+
+    Attributes:
+        coding: how the mask was written.
+        labelled: the number of labelled pixels of each class.
+    """
+
+    coding: MaskCoding
+    labelled: list[int]
+
+
 @dataclass(frozen=True)
 class LabelFiles:
     """The files of an image's labels.
@@ -38,11 +50,10 @@ class LabelFiles:
         except FileNotFoundError:
             return None
 
-    def own_record(self, coding: MaskCoding | None = None) -> Entry | None:
-        """Return the journal's record of the mask on the disk, if this program wrote the mask.
+    def own_mask(self) -> OwnMask | None:
+        """Return what the journal says of the mask on the disk; None if another program wrote the mask.
 
-        Args:
-            coding: the classes that it must have been written with; None: any.
+        All of the mask is read, for its hash.
         """
         mask = self.mask_hash()
         record: Entry | None
@@ -52,8 +63,7 @@ class LabelFiles:
         else:
             entries = read_journal(self.journal)
             record, first = _record_of(entries, mask), entries[0] if entries else {}
-        fits = coding is None or MaskCoding.from_json(first) == coding
-        return record if record and record["own"] and fits else None
+        return OwnMask(MaskCoding.from_json(first), record["labelled"]) if record and record["own"] else None
 
     def is_behind(self) -> bool:
         """Whether the mask may lack edits of the journal, because a kill came before they were written."""
