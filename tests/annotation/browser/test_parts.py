@@ -263,3 +263,31 @@ def test_a_hidden_page_asks_for_nothing(modules):
     assert asked[:4] == ["?after=-1", "found", "?after=4", "aborted"]
     assert asked[4:6] == ["?after=-1", "aborted"], "another session, which counts from 1 again, may have the address"
     assert "lost" not in asked
+
+
+def test_refused_image_leaves_no_channel_lost(modules):
+    """The page says that the connection is lost as long as a channel is."""
+    states = modules.evaluate(
+        """async () => {
+            const { Workspace } = await import("./page/workspace.js");
+            const lost = new Set();
+            const told = { found: (channel) => lost.delete(channel), lost: (channel) => lost.add(channel) };
+            const on = new Proxy(told, { get: (target, name) => target[name] ?? (() => {}) });
+            let answer = null;
+            window.fetch = async () => {
+                if (answer) return answer;
+                throw new TypeError("Failed to fetch");
+            };
+            const workspace = new Workspace({ visibleBox: () => [0, 0, 2, 2], scale: 1 }, on);
+            workspace.image = 0;
+            workspace.follow();
+            while (!lost.has("prediction")) await new Promise((resolve) => setTimeout(resolve, 10));
+            workspace.open(2);
+            while (!lost.has("opening")) await new Promise((resolve) => setTimeout(resolve, 10));
+            const before = [...lost];
+            answer = new Response(JSON.stringify({ error: "photo1 is empty" }), { status: 409 });
+            await workspace.open(1);
+            return [before, [...lost]];
+        }"""
+    )
+    assert states == [["opening"], []]

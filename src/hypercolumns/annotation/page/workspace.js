@@ -76,9 +76,11 @@ export class Workspace {
         return true;
       } catch (error) {
         if (signal.aborted) return false;
+        const isLost = error instanceof api.ConnectionError;
+        if (isLost) this.on.lost("opening", error);
+        else this.on.found("opening"); // the server has answered, for example that the image can't be opened
         this.close(image, error);
-        if (!(error instanceof api.ConnectionError)) return false;
-        this.on.lost("opening", error);
+        if (!isLost) return false;
         await new Promise((resolve) => setTimeout(resolve, RETRY));
       }
     }
@@ -88,6 +90,7 @@ export class Workspace {
   /** Take the open image away, because of an error of this image or of the one that was to be opened. */
   close(image, error) {
     this.feed.stop();
+    this.on.found("prediction"); // nobody asks for it any more
     this.#unfinished = null;
     Object.assign(this, { image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
     this.on.closed(image, error);
