@@ -98,11 +98,16 @@ class LabelledPixels:
         return keep
 
     def _keep(self, kept: Tensor) -> None:
-        """Forget all pixels but those where `kept` (n,) is true."""
-        where = kept.nonzero().flatten()
+        """Forget all pixels but those where `kept` (n,) is true.
+
+        The last rows of the tables move to the places of those that leave, so that a stroke takes a time of its own
+        size, however many pixels are held.
+        """
+        count = int(kept.sum())
+        free, moved = (~kept[:count]).nonzero().flatten(), count + kept[count:].nonzero().flatten()
         for table in (self.table, self._labels, self._images, self._pixels):
-            table[: len(where)] = table[where]
-        self.count = len(where)
+            table[free] = table[moved]
+        self.count = count
 
     def _reserve(self, rows: int) -> None:
         """Make room for a number of pixels; the tables double, so that additions take little time each."""
