@@ -186,3 +186,23 @@ def test_a_page_goes_on_after_a_kill(hand, server, browser):
         other = Hand(context.new_page())
         other.open(server.url)
         assert np.array_equal(other.labels(), now)
+
+
+def test_a_fill_is_kept_over_a_restart(hand, server):
+    open_image(hand, 1)
+    hand.press("1")
+    hand.stroke((5, 10), (5, 30))
+    hand.press("2")
+    hand.stroke((60, 10), (60, 30))
+    hand.wait_predicted(20, 10, "sky")
+    hand.wait_saved()
+    server.kill()
+    hand.press("3", "f")
+    hand.click(20, 10)
+    hand.wait_text("#save-state", "connection lost, 1 edit waiting")
+    server.start()
+    hand.wait_text("#save-state", "saved")
+    hand.wait_label(20, 20, "label tree")
+    hand.problems.clear()  # the browser complains about the requests that failed
+    assert hand.page.is_hidden("#notice")
+    assert not (hand.labels(1)[60:] == 2).any()

@@ -238,6 +238,34 @@ def test_a_region_needs_all_pixels(world):
     assert (value, runs.tolist()) == (1, [[0, 24]])
 
 
+def test_a_region_waits_for_labels_of_the_start(world):
+    """After a restart, a page asks for the region of a fill before there is a model."""
+    world.pictures.of[2][1, 2] = 1
+    worker = world.make(labelled=[2])
+    world.trainer.gate.clear()
+    region = worker.find_region(0, 1, 1)
+    given_up = worker.find_region(0, 1, 2)
+    given_up.cancel()
+    worker.start()
+    world.wait(lambda: "label" in world.names())
+    time.sleep(0.1)
+    assert not region.done()
+    world.trainer.gate.set()
+    assert region.result(5)[0] == 1
+    assert worker.state["trained"], "a model of some of the labels would fill other regions"
+
+
+def test_a_region_waits_for_the_first_model(world):
+    worker = world.make()
+    worker.start()
+    world.wait(lambda: worker._caught_up)
+    world.trainer.gate.clear()
+    worker.change(0, [STROKE], 6)
+    region = worker.find_region(0, 1, 1)
+    world.trainer.gate.set()
+    assert region.result(5)[0] == 1
+
+
 def test_model_is_saved_on_request_and_at_the_end(world):
     worker = world.make()
     worker.start()

@@ -78,6 +78,7 @@ class TrainingWorker:
         self._steps_in_burst = 4
         self._shown_at, self._shown_after, self._changed_at = 0.0, 0.0, 0.0
         self._converged, self._alternate = True, False
+        self._caught_up = False  # whether the labels that were there at the start are learned
         self._saved_version, self._saved_at = 0, time.monotonic()
         self._suggester = Suggester(trainer, self._feed, candidates, changed)
         self._whole: WholePrediction | None = None
@@ -127,6 +128,8 @@ class TrainingWorker:
     def find_region(self, number: int, row: int, column: int) -> "Future[tuple[int, Runs]]":
         """Return the predicted class of a pixel, and the connected region of this class around it.
 
+        After a start, this waits until the labels that are on the disk are learned.
+
         Args:
             number: the number of the image.
             row: the row of the pixel.
@@ -135,7 +138,7 @@ class TrainingWorker:
         Returns:
             The class and the pixels of the region, when they are there.
         """
-        return self._inbox.add_task(lambda: self._find_region(number, row, column))
+        return self._inbox.add_task(lambda: self._find_region(number, row, column), self._is_prediction_there)
 
     def save(self) -> "Future[Path]":
         """Save the model, and return its path."""
@@ -166,10 +169,11 @@ class TrainingWorker:
 
     def _step(self) -> bool:
         """Do what is most urgent; return whether there was anything."""
+        self._caught_up |= self._converged and not self._feed.unread
         if (change := self._inbox.take_change(self._feed.is_ready)) is not None:
             self._learn(*change)
-        elif self._inbox.tasks:
-            self._inbox.run_task()
+        elif (task := self._inbox.take_task()) is not None:
+            task.run()
         elif due := self._due():
             self._answer(due)
         elif self._is_worth_saving():
@@ -192,6 +196,10 @@ class TrainingWorker:
     def _has_learned_all(self) -> bool:
         """Whether the training has converged on all labels that there are."""
         return self._converged and not self._inbox.changes and not self._feed.unread
+
+    def _is_prediction_there(self) -> bool:
+        """Whether the model knows the labels that were there at the start, or there is nothing to learn one from."""
+        return self._has_learned_all or (self._caught_up and self._version > 0)
 
     def _is_worth_saving(self) -> bool:
         """Whether to save the model unasked. One that is half trained must not replace the one of earlier labels."""
