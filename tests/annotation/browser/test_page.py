@@ -1,10 +1,12 @@
 """The page beside painting: connections, themes, narrow screens, what it asks for."""
 
+import json
+import urllib.request
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.annotation_page import Hand
+from helpers.annotation_page import WIDTH, Hand
 
 pytestmark = pytest.mark.slow(seconds=15)
 
@@ -21,6 +23,34 @@ def test_lost_connection_keeps_the_edits(hand):
     hand.problems.clear()  # the browser complains about the requests that failed
     hand.wait_saved()
     assert set(np.unique(hand.labels())) == {0, 1, 255}
+
+
+def test_a_lost_undo_undoes_nothing_else(hand, server):
+    """The server undoes a stroke, its answer is lost, and another page paints before this one asks again."""
+    hand.press("1")
+    hand.stroke((20, 10), (20, 30))
+    hand.wait_saved()
+    asked = []
+
+    def lose_the_first(route):
+        asked.append(route.request.post_data_json["id"])
+        if len(asked) > 1:
+            return route.continue_()
+        route.fetch()
+        edit = json.dumps({"edits": [{"value": 2, "runs": [50 * WIDTH, 20]}]}).encode()
+        headers = {"Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(f"{server.url}api/images/0/edits", edit, headers)).close()
+        route.abort("connectionreset")
+
+    hand.page.route("**/undo", lose_the_first)
+    hand.press("Control+z")
+    hand.wait_text("#save-state", "connection lost")
+    hand.wait_text("#save-state", "saved")
+    assert len(set(asked)) == 1 < len(asked)
+    hand.wait_label(20, 20, "no label")
+    hand.wait_label(50, 10, "label tree")
+    assert (hand.labels()[50, :20] == 2).all()
+    hand.problems.clear()  # the browser complains about the request that failed
 
 
 def test_polls_without_news_are_no_trouble(hand):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from hypercolumns.annotation.labels import edit_history, stored_labels
+from hypercolumns.annotation.labels.journal import read_journal
 from hypercolumns.annotation.labels.label_files import LabelFiles, LabelRules
 from hypercolumns.annotation.labels.mask_coding import MaskCoding
 from hypercolumns.annotation.labels.pixel_runs import Change, parse_runs
@@ -154,6 +155,26 @@ def test_history_survives_a_restart(files, lines):
         again.undo()
     assert (again.snapshot() == 255).all()
     assert lines == []
+
+
+def test_operations_are_known_after_a_restart(files, monkeypatch):
+    monkeypatch.setattr(stored_labels, "COMPACT_STEPS", 2)
+    labels = opened(files)
+    labels.edit(change(0, 0, 4), operation="a")
+    labels.edit(change(1, 2, 4), operation="b")
+    labels.undo("c")
+    for again in (labels, opened(files)):
+        again.undo("c")
+        again.edit(change(1, 0, 9), operation="b")
+        assert again.state() == (1, 1, [4, 0, 0])
+    labels.write()
+    assert not any("id" in entry for entry in read_journal(files.journal)), "the journal was written again"
+    again = opened(files)
+    again.undo("c")
+    assert again.state() == (1, 1, [4, 0, 0])
+    again.redo("d")
+    again.redo("d")
+    assert again.state() == (2, 0, [2, 4, 0])
 
 
 def test_a_long_history_is_bounded(files, monkeypatch, lines):

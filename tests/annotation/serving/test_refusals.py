@@ -173,10 +173,12 @@ def test_a_form_of_another_site_can_do_nothing(world, path):
         {"edits": [{"value": True, "runs": [0, 1]}]},
         {"edits": [{"value": 1, "runs": [2399, 2]}]},
         {"edits": [{"value": 1, "runs": [0, 1], "more": 1}]},
+        {"edits": [{"value": 1, "runs": [0, 1], "id": ""}]},
+        {"edits": [{"value": 1, "runs": [0, 1], "id": 7}]},
         {"edits": [{"value": 1, "runs": [0, 1]}] * 1001},
         EDIT | {"more": 1},
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_other_edits_are_refused_as_a_whole(world, body):
     answer = world.post("api/images/0/edits", body)

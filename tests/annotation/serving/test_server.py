@@ -77,6 +77,23 @@ def test_edit_undo_and_redo(world):
     assert "nothing can be undone" in answer.json["error"]
 
 
+def test_a_repeated_operation_is_done_once(world):
+    """A page did not get the answer to its undo, and meanwhile another page has painted."""
+    first = [{"value": 0, "runs": [0, 5], "id": "a-1"}, {"value": 1, "runs": [9, 5], "id": "a-2"}]
+    for _ in range(2):
+        assert world.post("api/images/0/edits", {"edits": first}).json["undo"] == 2
+    assert world.post("api/images/0/undo", {"id": "a-3"}).json["undo"] == 1
+    world.post("api/images/0/edits", {"edits": [{"value": 2, "runs": [30, 5], "id": "b-1"}]})
+    state = {"undo": 2, "redo": 0, "labelled": [5, 0, 5]}
+    assert world.post("api/images/0/undo", {"id": "a-3"}).json == {"changes": []} | state
+    assert world.post("api/images/0/undo", {"id": "a-4"}).json["labelled"] == [5, 0, 0]
+    for changes in (1, 0):
+        assert len(world.post("api/images/0/redo", {"id": "a-5"}).json["changes"]) == changes
+    fill = {"value": 1, "runs": [0, 10], "id": "a-6"}
+    for changes in (1, 0):
+        assert len(world.post("api/images/0/fill", fill).json["changes"]) == changes
+
+
 def test_mask_is_written_soon_after_an_edit(world):
     paint(world)
     mask = world.folder / "masks" / "a.png"
@@ -297,7 +314,7 @@ def test_labels_come_back_after_a_restart(world, extractor):
     world.session.stop()
     session, _ = begin(world.folder, extractor, world.lines.append)
     assert session.state()["images"][0]["labelled"] == [48, 0, 48]
-    assert session.undo(0)["labelled"] == [48, 0, 0]
+    assert session.undo(0, {})["labelled"] == [48, 0, 0]
     session.start()
     for _ in range(400):
         if session.state()["model"]["trained"]:

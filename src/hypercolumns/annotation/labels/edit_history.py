@@ -1,8 +1,9 @@
 """The labels of one image, with the edits that can be undone and redone."""
 
+import re
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from hypercolumns.errors import ArgumentError
 from hypercolumns.labels import IGNORE_INDEX
 
 MAX_STEPS = 200  # edits that can be undone
+ID = re.compile("[A-Za-z0-9-]{1,64}")  # of an operation
 MAX_RUNS = 4_000_000  # runs in all edits of an image that can be undone; they take 16 bytes each
 
 
@@ -145,7 +147,7 @@ def parse_change(given: object, pixels: int, classes: int) -> Change:
     """Check a change from outside, and return it.
 
     Args:
-        given: {"value": a class index or 255, "runs": [start, length, ...]}.
+        given: {"value": a class index or 255, "runs": [start, length, ...]}; it may also have an "id", see `parse_id`.
         pixels: the number of pixels of the image.
         classes: the number of classes.
 
@@ -155,9 +157,21 @@ def parse_change(given: object, pixels: int, classes: int) -> Change:
     Raises:
         ArgumentError: if `given` is no such object.
     """
-    if not isinstance(given, dict) or set(given) != {"value", "runs"}:
+    if not isinstance(given, dict) or set(given) - {"id"} != {"value", "runs"}:
         raise ArgumentError('an edit must be an object {"value": a class index or 255, "runs": [start, length, ...]}')
     value = given["value"]
     if type(value) is not int or not (0 <= value < classes or value == IGNORE_INDEX):
         raise ArgumentError(f"value must be a class index from 0 to {classes - 1}, or {IGNORE_INDEX} for no label")
     return Change(value, parse_runs(given["runs"], pixels))
+
+
+def parse_id(given: Mapping[str, Any]) -> str | None:
+    """Return the "id" by which a repeated operation is known, from outside; None if it has none.
+
+    Raises:
+        ArgumentError: if it is no id.
+    """
+    name = given.get("id")
+    if name is not None and not (isinstance(name, str) and ID.fullmatch(name)):
+        raise ArgumentError("the id of an operation must be 1 to 64 letters, digits or hyphens")
+    return name

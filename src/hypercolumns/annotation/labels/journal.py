@@ -5,11 +5,13 @@ Each line is a checksum and a JSON value. A line that was cut by a kill is dropp
     {"image": [h, w], "classes": [...], "values": [...], "colours": [...]}  the first line: what the numbers mean
     {"after": [change, ...], "before": [change, ...]}    an edit: the pixels that it changed, and their old labels
     {"undo": n}, {"redo": n}                             the last edit was undone, or redone; n is 1
+    {"done": [id, ...]}                                  the ids of operations whose entries were left out
     {"mask": hash or null, "steps": n, "labelled": [...]}  the mask with this hash is about to be written, which holds
                                                          the first n edits, undos and redos
     {"written": hash or null}                            this mask is on the disk
 
-A change is {"value": label, "runs": [start, length, ...]}. The hash is that of the bytes of the mask file; null stands
+A change is {"value": label, "runs": [start, length, ...]}. An edit, undo or redo also has the "id" of the operation, if
+it has one, by which a repeated request is known. The hash is that of the bytes of the mask file; null stands
 for no file.
 """
 

@@ -94,6 +94,7 @@ class OpenedLabels(NamedTuple):
         mask_steps: how many of them the mask on the disk has.
         mask: the hash of the mask on the disk; None if there is none.
         own: whether this mask may be overwritten without a copy: `MaskCoding` wrote it, or there is none.
+        done: the ids of the last operations, see `StoredLabels`.
     """
 
     history: EditHistory
@@ -101,6 +102,7 @@ class OpenedLabels(NamedTuple):
     mask_steps: int
     mask: str | None
     own: bool
+    done: Sequence[str]
 
 
 def open_labels(files: LabelFiles, rules: LabelRules, size: PixelShape, say: Callable[[str], None]) -> OpenedLabels:
@@ -134,7 +136,7 @@ def open_labels(files: LabelFiles, rules: LabelRules, size: PixelShape, say: Cal
             f"{files.mask} is {labels.shape[1]}x{labels.shape[0]}, but its image is {size[1]}x{size[0]}; both must "
             f"have the same size"
         )
-    return OpenedLabels(EditHistory(labels, len(rules.coding.classes)), None, 0, mask, mask is None)
+    return OpenedLabels(EditHistory(labels, len(rules.coding.classes)), None, 0, mask, mask is None, _done(entries))
 
 
 def first_entries(opened: OpenedLabels, coding: MaskCoding) -> list[Entry]:
@@ -142,12 +144,19 @@ def first_entries(opened: OpenedLabels, coding: MaskCoding) -> list[Entry]:
     history, size = opened.history, opened.history.labels.shape
     steps: list[Entry] = [edit.as_json() for edit in history.steps] + [{"undo": 1}] * history.redo_steps
     record = {"mask": opened.mask, "steps": len(steps), "labelled": history.counts.tolist(), "own": opened.own}
-    return [{"image": [*size]} | coding.as_json(), *steps, record, {"written": opened.mask}]
+    done = {"done": [*opened.done]}
+    return [{"image": [*size]} | coding.as_json(), done, *steps, record, {"written": opened.mask}]
 
 
 def is_step(entry: Entry) -> bool:
     """Whether an entry of a journal is an edit, an undo or a redo."""
     return "after" in entry or "undo" in entry or "redo" in entry
+
+
+def _done(entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the operations in a journal."""
+    left_out = [id for entry in entries for id in entry.get("done", ())]
+    return left_out + [entry["id"] for entry in entries if "id" in entry]
 
 
 def _record_of(entries: Sequence[Entry], mask: str | None) -> Entry | None:
@@ -182,7 +191,7 @@ def _replay(files: LabelFiles, rules: LabelRules, entries: Sequence[Entry], reco
     history = EditHistory(labels, len(rules.coding.classes))
     steps = [entry for entry in entries if is_step(entry)]
     _repeat(history, steps, record["steps"])
-    return OpenedLabels(history, len(steps), record["steps"], record["mask"], record["own"])
+    return OpenedLabels(history, len(steps), record["steps"], record["mask"], record["own"], _done(entries))
 
 
 def _finish(files: LabelFiles, old: MaskCoding, entries: Sequence[Entry], record: Entry) -> str | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from hypercolumns.io.images import PixelShape
 
 COMPACT_STEPS = 2 * MAX_STEPS  # steps in a journal, above which it is written again without the oldest ones
 COMPACT_BYTES = 64 << 20  # size of a journal, above which it is written again
+KNOWN_OPERATIONS = 1000  # the last operations of an image, which are not made again when they are repeated
 
 
 class LabelState(NamedTuple):
@@ -37,7 +39,8 @@ class LabelState(NamedTuple):
 class StoredLabels:
     """The labels of one image. When a method that edits them returns, a kill can't lose the edit.
 
-    It is safe to use from several threads.
+    It is safe to use from several threads. A page repeats an operation if it did not get the answer. The operation is
+    known by its id then, also after a restart, and is not made a second time.
 
     Args:
         files: the files.
@@ -64,18 +67,22 @@ class StoredLabels:
         self.overwrote: str | None = None
         self._steps, self._written_steps = self._opened.steps or 0, self._opened.mask_steps
         self._mask, self._own = self._opened.mask, self._opened.own
+        self._done = deque(self._opened.done, KNOWN_OPERATIONS)
 
     @property
     def dirty(self) -> bool:
         """Whether the mask lacks edits that are in the journal."""
         return self._steps != self._written_steps
 
-    def edit(self, changes: Iterable[Change], only_unlabelled: bool = False) -> Sequence[Change]:
+    def edit(
+        self, changes: Iterable[Change], only_unlabelled: bool = False, operation: str | None = None
+    ) -> Sequence[Change]:
         """Make an edit. One that changes nothing is no step of the history.
 
         Args:
             changes: pixels and their labels; they are one step.
             only_unlabelled: whether pixels that have a label keep it.
+            operation: the id of the operation; None: it is never repeated.
 
         Returns:
             What changed.
@@ -84,34 +91,40 @@ class StoredLabels:
             OSError: if the edit can't be written to the journal; it is not made then.
         """
         with self._lock:
+            if operation in self._done:
+                return ()
             edit = self._history.plan(changes, only_unlabelled)
             if edit.after:
-                self._record(edit.as_json())
+                self._record(edit.as_json(), operation)
                 self._history.add(edit)
         return edit.after
 
-    def undo(self) -> Sequence[Change]:
-        """Undo the last edit, and return what changed.
+    def undo(self, operation: str | None = None) -> Sequence[Change]:
+        """Undo the last edit, and return what changed. `operation` is as in `edit`.
 
         Raises:
             ArgumentError: if there is none.
             OSError: if the journal can't be written; nothing is undone then.
         """
         with self._lock:
+            if operation in self._done:
+                return ()
             if self._history.undo_steps:
-                self._record({"undo": 1})
+                self._record({"undo": 1}, operation)
             return self._history.undo()
 
-    def redo(self) -> Sequence[Change]:
-        """Make the edit again that was undone last, and return what changed.
+    def redo(self, operation: str | None = None) -> Sequence[Change]:
+        """Make the edit again that was undone last, and return what changed. `operation` is as in `edit`.
 
         Raises:
             ArgumentError: if there is none.
             OSError: if the journal can't be written; nothing is made again then.
         """
         with self._lock:
+            if operation in self._done:
+                return ()
             if self._history.redo_steps:
-                self._record({"redo": 1})
+                self._record({"redo": 1}, operation)
             return self._history.redo()
 
     def state(self) -> LabelState:
@@ -157,7 +170,7 @@ class StoredLabels:
 
     def _compact(self, journal: Journal, mask: str) -> None:
         """Write the journal again, without the edits that can't be undone any more."""
-        entries = first_entries(self._opened._replace(mask=mask, own=True), self._coding)
+        entries = first_entries(self._opened._replace(mask=mask, own=True, done=self._done), self._coding)
         journal.rewrite(entries)
         self._steps = self._written_steps = sum(map(is_step, entries))
 
@@ -176,9 +189,11 @@ class StoredLabels:
             )
             self._say(self.overwrote)
 
-    def _record(self, entry: Entry) -> None:
+    def _record(self, entry: Entry, operation: str | None) -> None:
         """Write a step to the journal; the first step begins it."""
         if self.journal is None:
             self.journal = Journal(self.files.journal, first_entries(self._opened, self._coding))
-        self.journal.append(entry)
+        self.journal.append(entry if operation is None else entry | {"id": operation})
         self._steps += 1
+        if operation is not None:
+            self._done.append(operation)

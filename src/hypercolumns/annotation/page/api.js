@@ -68,10 +68,10 @@ export const session = () => request("session", json);
 export const pixels = (image, signal) => request(`images/${image}/pixels`, (r) => r.blob(), { signal });
 export const labels = (image, signal) => request(`images/${image}/labels`, readLabels, { signal });
 export const sendEdits = (image, edits) => post(`images/${image}/edits`, { edits });
-export const undo = (image) => post(`images/${image}/undo`);
-export const redo = (image) => post(`images/${image}/redo`);
+export const undo = (image, id) => post(`images/${image}/undo`, { id });
+export const redo = (image, id) => post(`images/${image}/redo`, { id });
 /** Label the pixels of a region that have no label. */
-export const fill = (image, value, runs) => post(`images/${image}/fill`, { value, runs });
+export const fill = (image, id, value, runs) => post(`images/${image}/fill`, { id, value, runs });
 /** The predicted class of a pixel and the region of this class around it, {value, runs}, or null after 20 s. */
 export const region = (image, row, column, signal) =>
   request(`images/${image}/region?row=${row}&column=${column}`, json, { signal });

@@ -1,33 +1,37 @@
 // Edits on their way to the server: sent in order, one after the other, again and again until they are answered.
-// Painting never waits for them. An edit leaves the queue only when the server has answered it.
+// Painting never waits for them. An edit leaves the queue only when the server has answered it. Each has an id, by which
+// the server knows one that it has done already, so that a lost answer makes no step of undo twice.
 
 import * as api from "./api.js";
-import { VOID } from "./labels.js";
 import { Lane } from "./lane.js";
 
 const MOST_AT_ONCE = 50;
 
 const SEND = {
-  edit: (image, batch) => api.sendEdits(image, batch.map(({ value, runs }) => ({ value, runs }))),
-  undo: (image) => api.undo(image),
-  redo: (image) => api.redo(image),
-  fill: (image, [{ value, runs }]) => api.fill(image, value, runs),
-  accept: (image, [{ value, runs }]) => api.fill(image, value, runs),
+  edit: (image, batch) => api.sendEdits(image, batch.map(({ id, value, runs }) => ({ id, value, runs }))),
+  undo: (image, [{ id }]) => api.undo(image, id),
+  redo: (image, [{ id }]) => api.redo(image, id),
+  fill: (image, [{ id, value, runs }]) => api.fill(image, id, value, runs),
+  accept: (image, [{ id, value, runs }]) => api.fill(image, id, value, runs),
 };
 
+/** An id that no other page has. `crypto.randomUUID` is missing in pages that come over the network unencrypted. */
+const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+
 export class EditQueue {
-  #depths = new Map(); // the number of undo steps of an image that the server confirmed; none where it is not known
   #answers = new Map(); // how often the server has told something about the labels of an image
   #singles = 0; // how many of the next edits go alone, because the server has refused them together
   #lane;
 
-  /** on: {answered(image, answer, operation), reloaded(image, labels), refused(image, error), lost(error), changed()}. */
+  /**
+   * on: {answered(image, answer, operation), refused(image, error), lost(error), changed()}. After `lost`, the answers may
+   * lack changes that were told in a lost one, so the labels should be asked for.
+   */
   constructor(on) {
     this.on = on;
     this.#lane = new Lane({
       next: () => this.#nextBatch(),
       send: (batch) => this.#send(batch),
-      countDone: (batch) => this.#countDone(batch),
       lost: (error) => this.on.lost(error),
       changed: () => this.on.changed(),
     });
@@ -43,7 +47,7 @@ export class EditQueue {
   }
 
   add(operation) {
-    this.#lane.add(operation);
+    this.#lane.add({ ...operation, id: newId() });
     this.on.changed();
   }
 
@@ -56,11 +60,6 @@ export class EditQueue {
   /** Whether what `labels` has returned is as new as all that the server has answered since. */
   isFresh(image, { answers }) {
     return answers === this.#answers.get(image);
-  }
-
-  /** Remember how many steps the server can undo, which tells later whether a lost answer stood for a done edit. */
-  confirm(image, depth) {
-    if (!this.pending(image).length) this.#depths.set(image, depth);
   }
 
   /** Do not wait any longer for the next try. */
@@ -82,7 +81,6 @@ export class EditQueue {
     try {
       const answer = await SEND[kind](image, batch);
       this.#note(image, batch.length);
-      this.#depths.set(image, answer.undo);
       return { settled: batch.length, tell: () => this.on.answered(image, answer, batch.at(-1)) };
     } catch (error) {
       if (!(error instanceof api.RefusedError)) throw error;
@@ -101,41 +99,8 @@ export class EditQueue {
     return { settled: 1, tell: () => this.on.refused(image, error) }; // the page says so and shows the server's labels
   }
 
-  /**
-   * After a lost answer: how many of a batch the server had done, so that no step of undo is there twice. Where it
-   * can't be told, none: to label pixels a second time changes nothing. Another page may have done the steps, so pixels
-   * that do not have their label were not labelled.
-   */
-  async #countDone(batch) {
-    const [{ kind, image }] = batch;
-    const labels = await this.labels(image);
-    if (!this.isFresh(image, labels)) {
-      this.#depths.delete(image);
-      return { settled: 0 };
-    }
-    const steps = (labels.undo - (this.#depths.get(image) ?? labels.undo)) * (kind === "undo" ? -1 : 1);
-    const counted = Math.max(0, Math.min(batch.length, steps));
-    const settled = holds(labels.values, batch.slice(0, counted)) ? counted : 0;
-    this.#depths.set(image, labels.undo);
-    this.#note(image, settled);
-    return { settled, tell: () => this.on.reloaded(image, { ...labels, answers: this.#answers.get(image) }) };
-  }
-
   #note(image, settled) {
     this.#answers.set(image, (this.#answers.get(image) ?? 0) + 1);
     this.#singles = Math.max(0, this.#singles - settled);
   }
-}
-
-/** Whether labels are as edits, fills and accepted suggestions left them. It says nothing of an undo or a redo. */
-function holds(values, operations) {
-  const after = values.slice();
-  for (const { kind, value, runs = [] } of operations) {
-    for (let index = 0; index < runs.length; index += 2) {
-      const pixels = after.subarray(runs[index], runs[index] + runs[index + 1]);
-      if (kind === "edit") pixels.fill(value);
-      else if (pixels.includes(VOID)) return false; // these label all pixels that have no label
-    }
-  }
-  return after.every((value, index) => value === values[index]);
 }

@@ -11,9 +11,8 @@ export class Lane {
   #wake = () => {};
 
   /**
-   * does: {next(), send(batch), countDone(batch), lost(error), changed()}. `next` returns the batch to send, [] if there
-   * is none. `send`, and `countDone` after a lost answer, return {settled, tell}: how many of the batch can leave, and
-   * what to call then.
+   * does: {next(), send(batch), lost(error), changed()}. `next` returns the batch to send, [] if there is none. `send`
+   * returns {settled, tell}: how many of the batch can leave, and what to call then.
    */
   constructor(does) {
     this.does = does;
@@ -32,15 +31,12 @@ export class Lane {
   async #run() {
     this.#isRunning = true;
     let wait = FIRST_WAIT;
-    let isUnsure = false; // whether the server may have done the first ones already
     for (let batch; (batch = this.does.next()).length; ) {
       try {
-        this.#leave(isUnsure ? await this.does.countDone(batch) : await this.does.send(batch));
-        isUnsure = false;
+        this.#leave(await this.does.send(batch));
         wait = FIRST_WAIT;
       } catch (error) {
         if (!(error instanceof api.ConnectionError)) throw error;
-        isUnsure = true;
         this.does.lost(error);
         await this.#pause(wait);
         wait = Math.min(LONGEST_WAIT, 2 * wait);

@@ -24,7 +24,6 @@ export class Workspace {
     Object.assign(this, { view, on, image: null, photo: null, labels: null, grid: null, undo: 0, redo: 0 });
     this.queue = new EditQueue({
       answered: (image, answer, operation) => this.#answered(image, answer, operation),
-      reloaded: (image, labels) => this.#reloaded(image, labels),
       refused: (image, error) => {
         this.on.failed(error);
         this.reload(image);
@@ -215,7 +214,6 @@ export class Workspace {
     if (image !== this.image) return;
     if (!this.queue.isFresh(image, labels)) return this.reload(image); // an answer has come since it was asked for
     const { height, width, values, undo, redo } = labels;
-    this.queue.confirm(image, undo);
     this.labels = new LabelMap(height, width, values);
     this.#isOutdated = true;
     this.#setSteps({ undo, redo });

@@ -183,12 +183,10 @@ class AnnotationServer:
         return _json(await asyncio.to_thread(self._session.edit, number, body["edits"]))
 
     async def _undo(self, number: int, scope: Scope, receive: Receive) -> Response:
-        _check_keys(await read_json(scope, receive), set())
-        return _json(await asyncio.to_thread(self._session.undo, number))
+        return _json(await asyncio.to_thread(self._session.undo, number, await _read_id(scope, receive)))
 
     async def _redo(self, number: int, scope: Scope, receive: Receive) -> Response:
-        _check_keys(await read_json(scope, receive), set())
-        return _json(await asyncio.to_thread(self._session.redo, number))
+        return _json(await asyncio.to_thread(self._session.redo, number, await _read_id(scope, receive)))
 
     async def _fill(self, number: int, scope: Scope, receive: Receive) -> Response:
         return _json(await asyncio.to_thread(self._session.fill, number, await read_json(scope, receive)))
@@ -232,6 +230,14 @@ def _of_method(handlers: Mapping[str, Answer], method: str) -> Answer:
     if method not in handlers:
         raise RefusedError(405, f"this takes {' or '.join(handlers)} only")
     return handlers[method]
+
+
+async def _read_id(scope: Scope, receive: Receive) -> dict[str, Any]:
+    """Return the body of a request that may have an "id", and nothing else."""
+    body = await read_json(scope, receive)
+    if body:
+        _check_keys(body, {"id"})
+    return body
 
 
 def _check_keys(body: Mapping[str, Any], keys: set[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypercolumns.annotation.labels.edit_history import parse_change
+from hypercolumns.annotation.labels.edit_history import parse_change, parse_id
 from hypercolumns.annotation.labels.label_store import LabelStore
 from hypercolumns.annotation.labels.pixel_runs import Change, Runs
 from hypercolumns.annotation.labels.stored_labels import LabelState, StoredLabels
@@ -174,7 +174,7 @@ class AnnotationSession:
             return labels.snapshot(), labels.state()
 
     def edit(self, number: int, given: object) -> dict[str, Any]:
-        """Make edits, each of them {"value", "runs"}; return the state of the labels.
+        """Make edits, each of them {"value", "runs"} and perhaps "id"; return the state of the labels.
 
         Raises:
             ArgumentError: if `given` is no list of edits.
@@ -183,22 +183,22 @@ class AnnotationSession:
         size = self._size(number)
         if not isinstance(given, list) or not 1 <= len(given) <= MAX_EDITS:
             raise ArgumentError(f"edits must be a list of 1 to {MAX_EDITS} edits")
-        edits = [parse_change(edit, size[0] * size[1], len(self._classes)) for edit in given]
+        edits = [(parse_change(edit, size[0] * size[1], len(self._classes)), parse_id(edit)) for edit in given]
         changes: list[Change] = []
         with self._editing, self._store.opened(number, size) as labels:
             try:
-                for edit in edits:
-                    changes += labels.edit([edit])
+                for edit, name in edits:
+                    changes += labels.edit([edit], operation=name)
             finally:  # if an edit can't be written, those before it are made nevertheless
                 state = self._done(number, changes, labels.state())
         return state
 
-    def fill(self, number: int, given: object) -> dict[str, Any]:
+    def fill(self, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """Label the pixels of a region that have no label yet; return the changes and the state.
 
         Args:
             number: the number of the image.
-            given: the region and its label, {"value", "runs"}.
+            given: the region and its label, {"value", "runs"} and perhaps "id".
 
         Returns:
             The changes and the state of the labels, as JSON.
@@ -208,15 +208,18 @@ class AnnotationSession:
         """
         size = self._size(number)
         region = parse_change(given, size[0] * size[1], len(self._classes))
-        return self._change(number, lambda labels: labels.edit([region], only_unlabelled=True))
+        name = parse_id(given)
+        return self._change(number, lambda labels: labels.edit([region], only_unlabelled=True, operation=name))
 
-    def undo(self, number: int) -> dict[str, Any]:
-        """Undo the last edit of an image; return the changes and the state of the labels."""
-        return self._change(number, StoredLabels.undo)
+    def undo(self, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Undo the last edit of an image; return the changes and the state of the labels. `given` may have an "id"."""
+        name = parse_id(given)
+        return self._change(number, lambda labels: labels.undo(name))
 
-    def redo(self, number: int) -> dict[str, Any]:
-        """Make the edit again that was undone last; return the changes and the state of the labels."""
-        return self._change(number, StoredLabels.redo)
+    def redo(self, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the edit again that was undone last, as `undo` undoes it."""
+        name = parse_id(given)
+        return self._change(number, lambda labels: labels.redo(name))
 
     def _change(self, number: int, change: Callable[[StoredLabels], Sequence[Change]]) -> dict[str, Any]:
         with self._editing, self._store.opened(number, self._size(number)) as labels:
