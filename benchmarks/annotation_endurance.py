@@ -5,10 +5,12 @@ python benchmarks/annotation_endurance.py --images IMAGES --weights FILE --strok
 
 A painter without a browser makes random strokes, undoes and redoes on the images, and asks for the prediction after
 every tenth. A row for each tenth of the session is printed as soon as it is measured, and all of them as a table at the
-end. Nothing may grow with the number of strokes.
+end. Nothing may grow with the number of strokes. Times depend on what else the machine does; the processor time of the
+server for each stroke hardly does.
 """
 
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -64,7 +66,7 @@ def _paint(server: Server, folder: Path, strokes: int) -> Iterator[dict[str, Any
     painter, version, start = Painter(shape, 0), -1, time.perf_counter()
     painter.begin([np.full(shape, 255, np.uint8)] * len(paths))
     for part in range(PARTS):
-        answers, predictions = [], []
+        answers, predictions, used = [], [], _processor_seconds(server.process.pid)
         for number in range(strokes // PARTS):
             began = time.perf_counter()
             painter.step(server)
@@ -76,6 +78,7 @@ def _paint(server: Server, folder: Path, strokes: int) -> Iterator[dict[str, Any
         yield {
             "strokes": (part + 1) * (strokes // PARTS),
             "minutes": (time.perf_counter() - start) / 60,
+            "CPU ms": 1000 * (_processor_seconds(server.process.pid) - used) / len(answers),
             "memory MB": _memory(server.process.pid),
             "journals KB": sum(path.stat().st_size for path in (folder / "masks").rglob("*.journal")) / 1e3,
             "edit ms": statistics.median(answers),
@@ -91,6 +94,12 @@ def _await_prediction(server: Server, shape: tuple[int, int], version: int) -> i
     query = f"top=0&left=0&bottom={height}&right={width}&height=750&width=1000&after={version}"
     server.ask("GET", f"api/images/0/prediction?{query}")
     return int(server.headers.get("x-version", version))
+
+
+def _processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # of the user and of the system
 
 
 def _memory(process: int) -> float:
