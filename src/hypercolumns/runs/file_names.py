@@ -13,6 +13,7 @@ RUN_STAGES = (
     "pretrain",
     "train",
     "rank_taps",
+    "average",
     "evaluate",
     "annotate",
 )  # stages that write runs to <runs>/<data>/<cnn>/<stage>

@@ -177,7 +177,7 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
         HypercolumnsError: if the model can't be loaded, or its classes are not those of the data set.
     """
     segmenter = trained_model(cfg)
-    check_classes(cfg, segmenter, images)
+    check_classes(segmenter, images, f"model={expand_path('model', cfg.model)}")
     return segmenter
 
 
@@ -193,24 +193,29 @@ def trained_model(cfg: DictConfig) -> Segmenter:
     return segmenter
 
 
-def check_classes(cfg: DictConfig, segmenter: Segmenter, images: DatasetIndex) -> None:
-    """Check that the model that the setting `model` names has the classes of a data set.
+def check_classes(segmenter: Segmenter, images: DatasetIndex, named: str) -> None:
+    """Check that a model has the classes of a data set.
 
     Args:
-        cfg: the config.
         segmenter: the model.
         images: the data set.
+        named: the setting that names the model, with its value, such as model=model.safetensors.
 
     Raises:
         HypercolumnsError: if the classes differ.
     """
     if segmenter.classes != images.classes:
-        path = expand_path("model", cfg.model)
         raise HypercolumnsError(
-            f"model={path} has the classes {', '.join(segmenter.classes)}, but data {images.name} has the classes "
+            f"{named} has the classes {', '.join(segmenter.classes)}, but data {images.name} has the classes "
             f"{', '.join(images.classes)}; choose another model or, if the masks use the classes of the model, give "
             f"data.classes=<a file that lists these classes>"
         )
+
+
+def folder_name(cfg: DictConfig, segmenter: Segmenter) -> str:
+    """Return the name <cnn> in the path of a run that only reads a model: `cnn.name`, if the model has this network."""
+    network = segmenter.backbone.network
+    return str(cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-"))
 
 
 def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:

@@ -21,6 +21,7 @@ from hypercolumns.settings.value_checks import (
     check_group,
     check_image_size,
     check_metric_of_val,
+    check_models,
     check_needed_group,
     check_number_of_images,
     check_optimizer_number,
@@ -35,13 +36,13 @@ Config = Mapping[str, Any]
 MISSING = object()  # `Setting.neutral` of settings whose every value has an effect
 
 ANNOTATE, CLEAN, COMPARE, EVALUATE, VALIDATE = ("annotate",), ("clean",), ("compare",), ("evaluate",), ("validate",)
-EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
+AVERAGE, EXTRACT, PRETRAIN, TRAIN, RANK = ("average",), ("extract",), ("pretrain",), ("train",), ("rank_taps",)
 FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
 SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or search for a store
-SCORING = (*FITTING, *EVALUATE)  # stages that score images
-ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that can run in several processes
+SCORING = (*FITTING, *AVERAGE, *EVALUATE)  # stages that score images
+ON_MACHINE = (*EXTRACT, *FITTING, *AVERAGE, *EVALUATE)  # stages that can run in several processes
 FEATURED = (*SAMPLED, *ANNOTATE)  # stages that build a CNN, and do not load it with a model
-IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE, *ANNOTATE)  # stages that read images
+IMAGES = (*SAMPLED, *AVERAGE, *EVALUATE, *VALIDATE, *ANNOTATE)  # stages that read images
 ON_RUNS = ("status", "clean")  # stages that only look at the folder `runs`
 EVERY = (*IMAGES, *COMPARE, *ON_RUNS)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
@@ -105,7 +106,9 @@ SETTINGS = (
     Setting("runs", EVERY, NOTHING, path=True),
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
-    Setting("seed", (*FEATURED, *EVALUATE, *COMPARE), (*FITTING, *RANK, *ANNOTATE), at_least(0), column="seed"),
+    Setting(
+        "seed", (*FEATURED, *AVERAGE, *EVALUATE, *COMPARE), (*FITTING, *RANK, *ANNOTATE), at_least(0), column="seed"
+    ),
     # Images.
     Setting("data", IMAGES, FEATURES),
     Setting("data.root", (), FEATURES, path=True),
@@ -143,7 +146,7 @@ SETTINGS = (
     Setting("max_pixels", IMAGES, NOTHING, at_least(1)),
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
     # Hypercolumns.
-    Setting("cnn", (*FEATURED, *EVALUATE), FEATURES),
+    Setting("cnn", (*FEATURED, *AVERAGE, *EVALUATE), FEATURES),
     Setting("cnn.model", (), FEATURES, check_timm_model),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
     Setting("cnn.weights", FEATURED, FEATURES, path=True),
@@ -167,6 +170,7 @@ SETTINGS = (
     Setting("extract", SAMPLED, INPUT, check_needed_group),
     Setting("samples", (*EXTRACT, *PRETRAIN, *RANK, "verify"), INPUT, path=True),
     Setting("model", (*SAMPLED, *EVALUATE), INPUT, path=True),
+    Setting("models", AVERAGE, INPUT, check_models, path=True),
     Setting("embedding", EXTRACT, NOTHING, at_least(0)),
     # Machine.
     Setting("trainer", ON_MACHINE, FITTING, check_trainer),

@@ -277,6 +277,6 @@ def results(cfg: DictConfig, loggers: RunLoggers) -> Results:
         loggers: the loggers of the run.
 
     Returns:
-        The object. It writes the metrics of each class only in stage evaluate.
+        The object. It writes the metrics of each class only in stages that do not train.
     """
-    return Results(scorer(cfg), loggers, per_class=cfg.stage == "evaluate")
+    return Results(scorer(cfg), loggers, per_class=cfg.stage in ("average", "evaluate"))

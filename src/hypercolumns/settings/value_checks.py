@@ -1,6 +1,6 @@
 """Checks of the values of settings, for the declarations in `settings.schema`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypercolumns.errors import HypercolumnsError, check_fraction, check_int, check_number, is_int
@@ -52,6 +52,19 @@ def check_needed_group(name: str, value: object) -> None:
         HypercolumnsError: if the value is empty or not a mapping.
     """
     check_group(name, value or "null")
+
+
+def check_models(name: str, value: object) -> None:
+    """Check that a value is a list of paths of models.
+
+    Raises:
+        HypercolumnsError: if it is not.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(path, str) for path in value):
+        raise HypercolumnsError(
+            f"{name}={value} must be a list of models, {name}=[RUN,RUN], each the folder of a finished run or its "
+            f"model.safetensors"
+        )
 
 
 def check_timm_model(name: str, value: object) -> None:

@@ -36,7 +36,7 @@ from hypercolumns.settings.hyperparameters import words
 from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
 from hypercolumns.settings.loggers import check_loggers, run_loggers
 from hypercolumns.settings.machine import machine, origin
-from hypercolumns.settings.model import check_classes, trained_model
+from hypercolumns.settings.model import check_classes, folder_name, trained_model
 from hypercolumns.tasks import LabelPredictor
 
 ALL = "given"  # name of the split that all masks in the folder `masks` form
@@ -111,11 +111,9 @@ def _model(cfg: DictConfig) -> Subject:
         path = model_file.find_model(expand_path("model", cfg.model))
     segmenter = trained_model(cfg)
     images = _of_split(image_index(cfg, segmenter.decoding), cfg.split)
-    check_classes(cfg, segmenter, images)
+    check_classes(segmenter, images, f"model={expand_path('model', cfg.model)}")
     segmenter.override_decoding(images.decoding)  # refuses images with other channels than those of the model
     tta = test_time_augmentation(cfg)
-    network = segmenter.backbone.network
-    cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(tta), "precision": cfg.trainer.precision}
 
     def score(scorer: Scorer) -> ScoredImages:
@@ -126,7 +124,7 @@ def _model(cfg: DictConfig) -> Subject:
             console.print(agreement.message, markup=False)
         return scored
 
-    return Subject(images, cfg.split, str(cnn), about, str(path), score)
+    return Subject(images, cfg.split, folder_name(cfg, segmenter), about, str(path), score)
 
 
 def _masks(cfg: DictConfig) -> Subject:
