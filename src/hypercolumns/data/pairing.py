@@ -1,5 +1,6 @@
 """Find the image files and mask files of a data set, and the mask of each image."""
 
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -84,20 +85,29 @@ def find_mask(folders: Sequence[Path], id: str, pattern: str = ID + ANY_SUFFIX) 
     file = pattern.replace(ID, name)  # may begin with folders
     stem, _, suffix = file.rpartition(".")
     suffixes = MASK_SUFFIXES if suffix == "*" else (f".{suffix}",)
-    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in suffix_spellings(suffixes)]
-    return next((path for path in paths if os.path.lexists(path)), paths[0])
+    return _first_file([folder / parent for folder in folders], stem, suffixes)
 
 
 def find_image(folder: Path, id: str) -> Path:
     """Return the image file of an id in a folder, with any suffix; the path with `.jpg` if there is none."""
-    paths = [folder / f"{id}{suffix}" for suffix in suffix_spellings(SUFFIXES)]
-    return next((path for path in paths if os.path.lexists(path)), paths[0])
+    return _first_file([folder], id, SUFFIXES)
 
 
-def suffix_spellings(suffixes: Sequence[str]) -> list[str]:
+def _first_file(folders: Sequence[Path], stem: str, suffixes: tuple[str, ...]) -> Path:
+    """Return the first file of a name with one of these suffixes that exists; if there is none, the first path.
+
+    No path is made after the first file: most data sets have the usual suffix, and paths take longer than the search.
+    """
+    names = [f"{stem}{suffix}" for suffix in suffix_spellings(suffixes)]
+    paths = (folder / name for folder in folders for name in names)
+    return next((path for path in paths if os.path.lexists(path)), folders[0] / names[0])
+
+
+@functools.cache
+def suffix_spellings(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     """Return suffixes as they are, then in small letters, in capitals, and as in `.Png`; cameras and Windows differ."""
     spelled = [suffixes, [text.lower() for text in suffixes], [text.upper() for text in suffixes]]
-    return list(dict.fromkeys(itertools.chain(*spelled, (f".{text[1:].capitalize()}" for text in suffixes))))
+    return tuple(dict.fromkeys(itertools.chain(*spelled, (f".{text[1:].capitalize()}" for text in suffixes))))
 
 
 def read_pairs(file: Path, name: str, places: Sequence[Path]) -> list[ImageMaskPair] | None:

@@ -51,7 +51,7 @@ def find_file(path: str) -> str | None:
     if os.path.lexists(path):
         return path
     stem, suffix = os.path.splitext(path)
-    found = [stem + spelled for spelled in suffix_spellings([suffix]) if os.path.lexists(stem + spelled)]
+    found = [stem + spelled for spelled in suffix_spellings((suffix,)) if os.path.lexists(stem + spelled)]
     if len(found) > 1:
         raise ArgumentError(
             f"images: {path} does not exist, but may be {found[0]} or {found[1]}; rename the right one to {path}"
