@@ -1,5 +1,6 @@
 """Record how a run was made: its command, package versions, commit and machine."""
 
+import functools
 import os
 import platform
 import re
@@ -65,6 +66,7 @@ def environment(origin: RunOrigin) -> dict[str, Any]:
     }
 
 
+@functools.cache  # each version is read from a file, and a sweep asks for all of them in every job
 def _version(package: str) -> str | None:
     """Return the version of a package; None if the package is not installed."""
     try:
