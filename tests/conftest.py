@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.networks import KINDS, SQN, VGG, make_segmenter, vgg_weights
 from helpers.paths import ROOT
-from helpers.quick import quick_configs, quick_pictures
+from helpers.quick import quick_configs, quick_pictures, quick_trainers
 
 from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
@@ -72,9 +72,9 @@ def any_segmenter(request) -> Segmenter:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def remembered_configs():
-    """Parse each file of settings once."""
-    with quick_configs():
+def remembered_files():
+    """Parse each file of settings once, and the entry points of the installed packages."""
+    with quick_configs(), quick_trainers():
         yield
 
 

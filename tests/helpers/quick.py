@@ -9,6 +9,7 @@ import numpy as np
 import omegaconf._utils
 import pytest
 import yaml
+from lightning_fabric.utilities import registry
 
 from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.runs.results import Results
@@ -54,6 +55,14 @@ def quick_configs() -> Iterator[None]:
     """Let OmegaConf read YAML by `RememberingLoader`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(omegaconf._utils, "get_yaml_loader", lambda: RememberingLoader)
+        yield
+
+
+@contextmanager
+def quick_trainers() -> Iterator[None]:
+    """Search the installed packages for callbacks of Lightning once, and not for each of some thousand trainers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", functools.cache(registry.entry_points))
         yield
 
 
