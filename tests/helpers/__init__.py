@@ -1,1 +1,1 @@
-"""Functions and constants that several tests share; fixtures are in the conftest.py files."""
+"""Functions and constants that several tests share; fixtures are in fixtures.py and the conftest.py files."""
