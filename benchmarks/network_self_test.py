@@ -13,23 +13,20 @@ from torch import nn
 from hypercolumns import Backbone
 from hypercolumns.models.taps import RegularGrid
 
-PLAIN, WITH_STATISTICS = "test_resnet", "efficientnet_b0_g8_gn"  # the second one has GroupNorm layers
+PLAIN, WITH_STATISTICS = "test_resnet", "test_efficientnet_gn"  # the second one has GroupNorm layers
 STAGES, HYBRID = "test_convnext", "efficientformer_l1"  # no paths that are centred apart; much attention
 
 
 def run() -> None:
     """Judge backbones with known faults, print what the judge finds, and raise an error if it misses a fault."""
-    cases: list[tuple[str, str, Callable[[Backbone], None], str]] = [
-        ("unchanged", PLAIN, lambda backbone: None, ""),
-        ("no change in a hybrid", HYBRID, lambda backbone: None, ""),
-        *(
-            (f"cells of tap {n} moved by a third", STAGES, partial(_move, n), "from the declared centre")
-            for n in (0, -1)
-        ),
-        ("cells moved by a third in a hybrid", HYBRID, partial(_move, -1), "cells of stages.3 are"),
-        ("GroupNorm declared local", WITH_STATISTICS, _declare_local, "windows differ"),
-        ("a filter scaled by 1.001", PLAIN, _scale, "differ from timm's"),
-        ("BatchNorm in training mode", PLAIN, _train, "a batch differs"),
+    cases: list[tuple[str, str, Callable[[Backbone], None], list[str]]] = [
+        ("unchanged", PLAIN, lambda backbone: None, []),
+        ("no change in a hybrid", HYBRID, lambda backbone: None, []),
+        ("cells of two taps moved", STAGES, partial(_move, (0, -1)), ["stages.0 are", "stages.3 are"]),
+        ("cells moved in a hybrid", HYBRID, partial(_move, (-1,)), ["stages.3 are"]),
+        ("GroupNorm declared local", WITH_STATISTICS, _declare_local, ["windows differ"]),
+        ("a filter scaled by 1.001", PLAIN, _scale, ["differ from timm's"]),
+        ("BatchNorm in training mode", PLAIN, _train, ["a batch differs"]),
     ]
     for title, name, tamper, expected in cases:
         state = drawn_state(name)
@@ -39,15 +36,17 @@ def run() -> None:
         run_checks(backbone, Reference(name, state, [tap.name for tap in backbone.taps]), record.update)
         found = "; ".join(record["faults"])
         print(f"{title}: {found or 'right'}")
-        assert expected in found, f"the judge does not find the fault: {title}"
+        assert all(fault in found for fault in expected), f"the judge does not find the fault: {title}"
         assert found == "" or expected, f"the judge finds a fault in a right backbone: {found}"
 
 
-def _move(number: int, backbone: Backbone) -> None:
+def _move(numbers: tuple[int, ...], backbone: Backbone) -> None:
+    """Move the cells of some taps by a third of their stride."""
     taps = [*backbone.taps]
-    along_y, along_x = taps[number].axes
-    assert isinstance(along_x, RegularGrid)
-    taps[number] = replace(taps[number], axes=(along_y, _changed(along_x, offset=along_x.stride / 3)))
+    for number in numbers:
+        along_y, along_x = taps[number].axes
+        assert isinstance(along_x, RegularGrid)
+        taps[number] = replace(taps[number], axes=(along_y, _changed(along_x, offset=along_x.stride / 3)))
     backbone.taps = tuple(taps)
 
 

@@ -49,6 +49,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = arguments(__doc__, 7, size={"type": size, "default": (360, 480)})
     parser.add_argument("--images", type=int, default=3, help="train images of the stage extract that runs to its end")
+    parser.add_argument("--warmups", type=int, default=1, help="rounds before the others, which do not count")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +63,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
     Args:
         folder: an empty folder for the files.
-        options: options `cnn`, `images`, `rounds`, `size` and `threads`.
+        options: options `cnn`, `images`, `rounds`, `size`, `threads` and `warmups`.
 
     Returns:
         The rows of the table.
@@ -87,11 +88,11 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         f"train.py stage=extract, {options.images} images, whole command": ["train.py", "stage=extract", *train],
     }
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for number in range(options.rounds + 1):
+    for number in range(options.warmups + options.rounds):
         for name, command in commands.items():
             again = ["overwrite=true"] if "whole" in name else []
             cost = run([*command, *again], options.threads)
-            if number:  # the first runs read the files of the libraries from the disk
+            if number >= options.warmups:  # the first runs read the files of the libraries from the disk
                 costs[name].append(cost)
     check(model, picture, out / "image.png")
     seconds, peaks = ({name: statistics.median(each[i] for each in costs[name]) for name in costs} for i in (0, 1))

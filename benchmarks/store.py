@@ -58,7 +58,7 @@ def main() -> None:
         ("pretraining", training, options.steps * options.batch),
     ):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            store = make_store(Path(folder) / "store", max(64, samples // PER_IMAGE))
+            store = make_store(Path(folder) / "store", max(16, samples // PER_IMAGE))
             report(title, [side(store, Path(folder), options)], options.json)
 
 
