@@ -168,13 +168,32 @@ def test_operations_are_known_after_a_restart(files, monkeypatch):
         again.edit(change(1, 0, 9), operation="b")
         assert again.state() == (1, 1, [4, 0, 0])
     labels.write()
-    assert not any("id" in entry for entry in read_journal(files.journal)), "the journal was written again"
+    assert [entry["done"] for entry in read_journal(files.journal) if "done" in entry] == [["a", "b", "c"]], "compacted"
     again = opened(files)
     again.undo("c")
     assert again.state() == (1, 1, [4, 0, 0])
     again.redo("d")
     again.redo("d")
     assert again.state() == (2, 0, [2, 4, 0])
+
+
+@pytest.mark.parametrize("compact_steps", [0, 100])
+def test_a_repeated_batch_is_done_once(files, monkeypatch, compact_steps):
+    """The first edit erases pixels without a label. If only it were made again, it would erase the second one."""
+    monkeypatch.setattr(stored_labels, "COMPACT_STEPS", compact_steps)
+    labels = opened(files)
+    batch = [(change(255, 0, 4), "a"), (change(1, 0, 4), "b"), (change(1, 0, 2), "c")]
+    for again in (labels, labels, opened(files)):
+        for edit, operation in batch:
+            again.edit(edit, operation=operation)
+        assert again.state() == (1, 0, [0, 4, 0])
+    labels.write()
+    labels.edit(change(2, 0, 4), operation="d")
+    for again in (labels, opened(files)):
+        for edit, operation in batch:
+            again.edit(edit, operation=operation)
+        assert again.state() == (2, 0, [0, 0, 4])
+    assert [name for entry in read_journal(files.journal) for name in entry.get("done", ())] == ["a", "b", "c", "d"]
 
 
 def test_a_long_history_is_bounded(files, monkeypatch, lines):

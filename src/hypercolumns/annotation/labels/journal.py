@@ -10,9 +10,9 @@ Each line is a checksum and a JSON value. A line that was cut by a kill is dropp
                                                          the first n edits, undos and redos
     {"written": hash or null}                            this mask is on the disk
 
-A change is {"value": label, "runs": [start, length, ...]}. An edit, undo or redo also has the "id" of the operation, if
-it has one, by which a repeated request is known. The hash is that of the bytes of the mask file; null stands
-for no file.
+A change is {"value": label, "runs": [start, length, ...]}. An edit, undo or redo may also have "done": [id, ...], the
+ids by which repeated operations are known: of those before it that changed nothing, and its own. The hash is that of
+the bytes of the mask file; null stands for no file.
 """
 
 import errno

@@ -155,8 +155,7 @@ def is_step(entry: Entry) -> bool:
 
 def _done(entries: Sequence[Entry]) -> list[str]:
     """Return the ids of the operations in a journal."""
-    left_out = [id for entry in entries for id in entry.get("done", ())]
-    return left_out + [entry["id"] for entry in entries if "id" in entry]
+    return [operation for entry in entries for operation in entry.get("done", ())]
 
 
 def _record_of(entries: Sequence[Entry], mask: str | None) -> Entry | None:

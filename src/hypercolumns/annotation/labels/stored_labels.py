@@ -68,6 +68,8 @@ class StoredLabels:
         self._steps, self._written_steps = self._opened.steps or 0, self._opened.mask_steps
         self._mask, self._own = self._opened.mask, self._opened.own
         self._done = deque(self._opened.done, KNOWN_OPERATIONS)
+        # those that changed nothing; the next step takes them to the journal, and before it they change nothing again
+        self._idle: deque[str] = deque(maxlen=KNOWN_OPERATIONS)
 
     @property
     def dirty(self) -> bool:
@@ -97,6 +99,9 @@ class StoredLabels:
             if edit.after:
                 self._record(edit.as_json(), operation)
                 self._history.add(edit)
+            elif operation is not None:
+                self._done.append(operation)
+                self._idle.append(operation)
         return edit.after
 
     def undo(self, operation: str | None = None) -> Sequence[Change]:
@@ -173,6 +178,7 @@ class StoredLabels:
         entries = first_entries(self._opened._replace(mask=mask, own=True, done=self._done), self._coding)
         journal.rewrite(entries)
         self._steps = self._written_steps = sum(map(is_step, entries))
+        self._idle.clear()
 
     def _keep_other(self) -> None:
         """Copy a mask that something else wrote to the folder of the journal, before it is overwritten."""
@@ -193,7 +199,9 @@ class StoredLabels:
         """Write a step to the journal; the first step begins it."""
         if self.journal is None:
             self.journal = Journal(self.files.journal, first_entries(self._opened, self._coding))
-        self.journal.append(entry if operation is None else entry | {"id": operation})
+        own = [] if operation is None else [operation]
+        done = [*self._idle, *own]
+        self.journal.append(entry | {"done": done} if done else entry)
         self._steps += 1
-        if operation is not None:
-            self._done.append(operation)
+        self._done += own
+        self._idle.clear()
