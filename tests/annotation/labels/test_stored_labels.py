@@ -196,6 +196,16 @@ def test_a_repeated_batch_is_done_once(files, monkeypatch, compact_steps):
     assert [name for entry in read_journal(files.journal) for name in entry.get("done", ())] == ["a", "b", "c", "d"]
 
 
+def test_an_edit_is_repeated_over_another_mask(files, lines):
+    """A kill came before the mask was written, and something else wrote one before the page repeats its edit."""
+    opened(files).edit(change(1, 0, 4), operation="a")
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).save(files.mask)
+    labels = opened(files, lines)
+    labels.edit(change(1, 0, 4), operation="a")
+    assert labels.state() == (1, 0, [0, 4, 92])
+    assert "was changed by something else" in lines[0]
+
+
 def test_a_long_history_is_bounded(files, monkeypatch, lines):
     monkeypatch.setattr(edit_history, "MAX_STEPS", 6)
     monkeypatch.setattr(stored_labels, "COMPACT_STEPS", 12)

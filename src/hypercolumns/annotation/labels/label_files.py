@@ -121,7 +121,7 @@ def open_labels(files: LabelFiles, rules: LabelRules, size: PixelShape, say: Cal
         HypercolumnsError: if there is a mask that can't be used, or that has another size than the image.
     """
     entries, mask = read_journal(files.journal), files.mask_hash()
-    record = _record_of(entries, mask)
+    record, done = _record_of(entries, mask), _done(entries)
     if record is not None and entries[0]["image"] == [*size]:
         old = MaskCoding.from_json(entries[0])
         if old == rules.coding:
@@ -130,13 +130,14 @@ def open_labels(files: LabelFiles, rules: LabelRules, size: PixelShape, say: Cal
         mask = _finish(files, old, entries, record)
     elif entries:
         say(f"{files.mask} was changed by something else, so it is taken as it is; earlier edits can't be undone")
+        done = []  # the mask may lack these operations, so one that is repeated must be made
     labels = _empty(size) if mask is None else read_mask(files.mask, rules.scheme).numpy()
     if labels.shape != tuple(size):
         raise HypercolumnsError(
             f"{files.mask} is {labels.shape[1]}x{labels.shape[0]}, but its image is {size[1]}x{size[0]}; both must "
             f"have the same size"
         )
-    return OpenedLabels(EditHistory(labels, len(rules.coding.classes)), None, 0, mask, mask is None, _done(entries))
+    return OpenedLabels(EditHistory(labels, len(rules.coding.classes)), None, 0, mask, mask is None, done)
 
 
 def first_entries(opened: OpenedLabels, coding: MaskCoding) -> list[Entry]:
