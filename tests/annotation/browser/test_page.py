@@ -53,6 +53,30 @@ def test_a_lost_undo_undoes_nothing_else(hand, server):
     hand.problems.clear()  # the browser complains about the request that failed
 
 
+def test_labels_are_asked_for_until_they_come(hand):
+    """The answer to an undo is lost, and so is the first question for the labels that tell what it has changed."""
+    hand.press("1")
+    hand.stroke((20, 10), (20, 30))
+    hand.wait_saved()
+    lost = []
+
+    def lose_the_first(route):
+        name = route.request.url.rpartition("/")[2]
+        if name in lost:
+            return route.continue_()
+        lost.append(name)
+        route.fetch()
+        route.abort("connectionreset")
+
+    hand.page.route("**/undo", lose_the_first)
+    hand.page.route("**/labels", lose_the_first)
+    hand.press("Control+z")
+    hand.wait_label(20, 20, "no label")
+    hand.wait_text("#save-state", "saved")
+    assert lost == ["undo", "labels"]
+    hand.problems.clear()  # the browser complains about the requests that failed
+
+
 def test_polls_without_news_are_no_trouble(hand):
     """The server answers a poll by an empty 204 if nothing has happened for 20 s."""
     answered = []

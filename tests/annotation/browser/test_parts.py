@@ -291,3 +291,34 @@ def test_refused_image_leaves_no_channel_lost(modules):
         }"""
     )
     assert states == [["opening"], []]
+
+
+@pytest.mark.parametrize("end", ["refused", "closed"])
+def test_no_labels_leave_no_channel_lost(modules, end):
+    """The labels of the open image are asked for again until the server answers, or nobody wants them any more."""
+    told = modules.evaluate(
+        """async (end) => {
+            const { Workspace } = await import("./page/workspace.js");
+            const [lost, told] = [new Set(), []];
+            const on = {
+                found: (channel) => lost.delete(channel),
+                lost: (channel) => lost.add(channel),
+                failed: (error) => told.push(error.message),
+                closed: () => {}, steps: () => {},
+            };
+            const refused = new Response(JSON.stringify({ error: "the mask is damaged" }), { status: 409 });
+            window.fetch = async () => {
+                if (lost.has("labels") && end === "refused") return refused;
+                throw new TypeError("Failed to fetch");
+            };
+            const workspace = new Workspace({}, on);
+            workspace.image = 0;
+            const reloading = workspace.reload();
+            while (!lost.has("labels")) await new Promise((resolve) => setTimeout(resolve, 10));
+            if (end === "closed") workspace.close(0, new Error("closed"));
+            await reloading;
+            return [...lost, ...told];
+        }""",
+        end,
+    )
+    assert told == (["the mask is damaged"] if end == "refused" else [])

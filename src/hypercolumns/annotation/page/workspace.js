@@ -7,7 +7,7 @@ import { LabelMap } from "./labels.js";
 import { PhotoStore } from "./photo.js";
 import { RegionFills } from "./region_fills.js";
 
-const RETRY = 1000; // milliseconds from a try to open an image to the next, where the server does not answer
+const RETRY = 1000; // milliseconds to the next try to open an image or to take its labels, where nothing answers
 
 export class Workspace {
   #photos = new PhotoStore();
@@ -116,15 +116,23 @@ export class Workspace {
     photo.ready.then(() => this.image === image && this.on.painted());
   }
 
-  /** Take the labels from the server again, and what it does not know yet on top. */
+  /** Take the labels from the server again, once it answers, and what it does not know yet on top. */
   async reload(image = this.image) {
-    if (image !== this.image) return; // it is asked for when it is opened
-    try {
-      this.#reloaded(image, await this.queue.labels(image));
-    } catch (error) {
-      const isSilent = error instanceof api.ConnectionError && !(error instanceof api.TroubleError);
-      if (!isSilent) this.on.failed(error); // where nothing answers, the page reloads once the polls are answered
+    while (image === this.image && image !== null) { // the labels of another one come when it is opened
+      try {
+        const labels = await this.queue.labels(image);
+        this.on.found("labels");
+        return this.#reloaded(image, labels);
+      } catch (error) {
+        if (!(error instanceof api.ConnectionError) || error instanceof api.TroubleError) {
+          this.on.found("labels"); // the server has answered
+          return this.on.failed(error);
+        }
+        this.on.lost("labels", error);
+        await new Promise((resolve) => setTimeout(resolve, RETRY));
+      }
     }
+    this.on.found("labels"); // nobody asks for them any more
   }
 
   /** Show a part of a stroke before the stroke is an edit. */
