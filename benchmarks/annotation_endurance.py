@@ -40,6 +40,8 @@ def main() -> None:
         number={"type": int, "default": 5, "help": "images to paint on"},
     )
     options = parser.parse_args()
+    if options.strokes < PARTS:
+        parser.error(f"--strokes {options.strokes}: give at least {PARTS}, one for each row of the table")
     network = ["cnn=rgb"] if options.weights is None else [f"cnn={options.cnn}", f"cnn.weights={options.weights}"]
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)

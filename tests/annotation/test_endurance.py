@@ -19,3 +19,12 @@ def test_interrupted_session_keeps_its_rows(tmp_path):
         row = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
     assert row["strokes"] == 100
+
+
+@pytest.mark.slow(seconds=10)
+def test_each_row_needs_a_stroke(tmp_path):
+    script = ROOT / "benchmarks" / "annotation_endurance.py"
+    command = [sys.executable, script, "--images", tmp_path, "--strokes", "9"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "give at least 10" in result.stderr
