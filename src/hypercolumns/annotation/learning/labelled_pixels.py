@@ -100,8 +100,7 @@ class LabelledPixels:
     def _keep(self, kept: Tensor) -> None:
         """Forget all pixels but those where `kept` (n,) is true.
 
-        The last rows of the tables move to the places of those that leave, so that a stroke takes a time of its own
-        size, however many pixels are held.
+        The last rows of the tables move to the places of those that leave, so that no more rows are copied than leave.
         """
         count = int(kept.sum())
         free, moved = (~kept[:count]).nonzero().flatten(), count + kept[count:].nonzero().flatten()
