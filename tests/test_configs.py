@@ -322,5 +322,16 @@ def test_recipes_differ_only_in_stage_train():
     assert (complete.wise_ft_alpha, finetune.wise_ft_alpha) == (None, None)
 
 
+def test_best_is_finetune_on_stretched_images():
+    for stage in ("extract", "pretrain", "train"):
+        best, finetune = (composed(f"experiment={name}", f"stage={stage}") for name in ("best", "finetune"))
+        assert (best.data.range, finetune.data.range) == (["2%", "98%"], None)
+        best.data.range = None
+        if stage == "train":
+            assert best.trainer.max_epochs == best.trainer.check_val_every_n_epoch == 16
+            best.trainer.max_epochs = finetune.trainer.max_epochs
+        assert best == finetune
+
+
 def test_config_groups_are_the_folders_of_conf():
     assert {*CONFIG_GROUPS} == {path.name for path in CONF.iterdir() if path.is_dir()} - {"base"}
