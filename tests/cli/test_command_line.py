@@ -189,7 +189,7 @@ def test_error_line_escapes_line_breaks():
     [
         (["cnn=squeeze"], "error: cnn=squeeze is not known; did you mean squeezenet1_1? choose one of convnext_tiny, "),
         (["cnn=timm", "data=shapes"], "error: cnn.model is missing: give cnn.model=..."),
-        (["stage=eat"], "error: stage=eat is not known; choose one of all, annotate, clean, compare, evaluate,"),
+        (["stage=eat"], "error: stage=eat is not known; choose one of all, annotate, average, clean, compare,"),
         (
             ["optimiser.lr=1"],
             "error: optimiser is not a setting; did you mean optimizer? the settings of this",
@@ -351,7 +351,7 @@ def test_missing_data_names_the_searched_folder(run_script, tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("train.py", "stage: all, annotate, clean, compare, evaluate, extract"), ("predict.py", "predict.py model=")],
+    [("train.py", "stage: all, annotate, average, clean, compare, evaluate"), ("predict.py", "predict.py model=")],
 )
 def test_help_prints_stages_and_usage(run_script, script, words, tmp_path):
     result = run_script(script, "--help", cwd=tmp_path)

@@ -54,6 +54,11 @@ def figures(path):
 
 
 class TestModel:
+    def test_left_out_group_is_named(self, place, capsys):
+        run("evaluate", f"model={MODEL}", "data.group_pattern='(\\d)$'", "data.val_group='0'")
+        assert figures(only(place, "runs/shapes/rgb/evaluate/*"))["evaluated"]["val_group"] == "0"
+        assert "left-out (0) images" in " ".join(capsys.readouterr().out.split())
+
     def test_metrics_equal_those_of_training(self, place):
         miou = run("evaluate", f"model={MODEL}")
         folder = only(place, "runs/shapes/rgb/evaluate/*")

@@ -145,6 +145,11 @@ class ValImages:
         chosen = [pairs[index] for index in self.chosen()]
         return ImageDataset(chosen, self.images.scheme, decoding=self.images.decoding)
 
+    @property
+    def kind(self) -> str:
+        """What the images are, for messages: `val`, or the name of their left-out group."""
+        return "val" if self.val_group is None else left_out_kind(self.val_group)
+
     def describe(self) -> dict[str, Any]:
         """Describe the images to score, for the entry `evaluated` of `metrics.json`."""
         pairs = self.images.splits["val"]
@@ -155,6 +160,11 @@ class ValImages:
             "resolution": "original",
             "ids": "all" if self.limit == len(pairs) else [pairs[index].id for index in self.chosen()],
         }
+
+
+def left_out_kind(group: str) -> str:
+    """Say for messages that images are a group of train images that was left out of the training."""
+    return f"left-out ({group})"
 
 
 def score_and_write(
@@ -185,8 +195,7 @@ def score_and_write(
     else:
         results.refresh(run)
     distributed.barrier()
-    which = "val" if val.val_group is None else f"left-out ({val.val_group})"
-    print_results(run, f"{stage}: {read_json(run.metrics)['images'] or 'no'} {which} images of {val.images.name}")
+    print_results(run, f"{stage}: {read_json(run.metrics)['images'] or 'no'} {val.kind} images of {val.images.name}")
 
 
 def print_results(run: Run, title: str) -> None:

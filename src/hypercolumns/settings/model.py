@@ -212,6 +212,25 @@ def check_classes(segmenter: Segmenter, images: DatasetIndex, named: str) -> Non
         )
 
 
+def check_decoding(segmenter: Segmenter, images: DatasetIndex, named: str) -> None:
+    """Check that a data set's images are read by the rules of the images that a model was trained on.
+
+    Args:
+        segmenter: the model.
+        images: the data set.
+        named: the setting that names the model, with its value.
+
+    Raises:
+        HypercolumnsError: if they are read by other rules.
+    """
+    if segmenter.decoding != images.decoding:
+        rules, given = (decoding.settings() or "no rules" for decoding in (segmenter.decoding, images.decoding))
+        raise HypercolumnsError(
+            f"{named} was trained on images that are read by {rules}, but this command reads them by {given}; set "
+            f"data.range, data.channels and data.page as for the model, or choose another model"
+        )
+
+
 def folder_name(cfg: DictConfig, segmenter: Segmenter) -> str:
     """Return the name <cnn> in the path of a run that only reads a model: `cnn.name`, if the model has this network."""
     network = segmenter.backbone.network
@@ -234,12 +253,7 @@ def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
             f"of a finished run>, or choose another sampler"
         )
     segmenter = finished_model(cfg, images)
-    if segmenter.decoding != images.decoding:
-        rules, given = (decoding.settings() or "no rules" for decoding in (segmenter.decoding, images.decoding))
-        raise HypercolumnsError(
-            f"model={cfg.model} was trained on images that are read by {rules}, but this command reads them by "
-            f"{given}; set data.range, data.channels and data.page as for the model, or choose another model"
-        )
+    check_decoding(segmenter, images, f"model={cfg.model}")
     return segmenter.to(machine(cfg).device())
 
 

@@ -55,15 +55,16 @@ def check_needed_group(name: str, value: object) -> None:
 
 
 def check_models(name: str, value: object) -> None:
-    """Check that a value is a list of paths of models.
+    """Check that a value is a list of at least two paths of models.
 
     Raises:
         HypercolumnsError: if it is not.
     """
-    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(path, str) for path in value):
+    paths = value if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(paths) < 2 or not all(isinstance(path, str) for path in paths):
         raise HypercolumnsError(
-            f"{name}={value} must be a list of models, {name}=[RUN,RUN], each the folder of a finished run or its "
-            f"model.safetensors"
+            f"{name}={value} must be a list of at least two models, {name}=[RUN,RUN], each the folder of a finished "
+            f"run or its model.safetensors"
         )
 
 

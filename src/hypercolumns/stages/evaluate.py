@@ -23,7 +23,7 @@ from hypercolumns.io.images import read_image, set_max_pixels
 from hypercolumns.models import model_file
 from hypercolumns.models.overlap_agreement import OverlapAgreement
 from hypercolumns.prediction.outputs import OUTPUTS
-from hypercolumns.runs.results import print_results
+from hypercolumns.runs.results import left_out_kind, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
@@ -85,6 +85,8 @@ def evaluate(cfg: DictConfig) -> Run:
         )
     subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
     images, split, about = subject.images, subject.split, subject.about
+    group = cfg.data.get("val_group") if split == "val" else None
+    left_out = {} if group is None else {"val_group": str(group)}
     fingerprint = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
     parent = local_path(cfg, "runs") / images.name / subject.cnn / "evaluate"
     columns = words({"stage": "evaluate", "split": split, "what": subject.name, **about})
@@ -96,12 +98,13 @@ def evaluate(cfg: DictConfig) -> Run:
         if not run.scored:
             loggers.open()
             resolution = {"split": split, "resolution": "original"}
-            evaluated = {"what": subject.name, "data": images.name, **resolution, **about}
+            evaluated = {"what": subject.name, "data": images.name, **resolution, **about, **left_out}
             results.write(run, {"stage": "evaluate", "evaluated": evaluated}, subject.score(results.scorer))
         else:
             results.refresh(run)
         distributed.barrier()
-        print_results(run, f"{subject.name}: {len(images.splits[split])} {split} images of {images.name}")
+        kind = left_out_kind(left_out["val_group"]) if left_out else split
+        print_results(run, f"{subject.name}: {len(images.splits[split])} {kind} images of {images.name}")
     return run
 
 
