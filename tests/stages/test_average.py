@@ -108,6 +108,7 @@ def test_batch_norm_of_three_models(tmp_path):
     [
         (["seed0"], r"models=\['seed0'\] must be a list of at least two models"),
         (["seed0", "seed1", "copy"], "are the same model"),
+        (["seed0", "seed0/model.safetensors"], "are the same model"),
         (["seed0", "broken"], "broken/model.safetensors can't be loaded"),
         (["seed0", "elsewhere"], "were not trained from the same model"),
         (["seed0", "nowhere"], "nowhere is not a file"),

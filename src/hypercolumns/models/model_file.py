@@ -34,8 +34,7 @@ EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one o
 DECODING = "decoding"  # key of the rules for reading images; missing in the header of a model without such rules
 MASKS = "masks"  # key of the rules for true masks; missing if masks hold class indices or the classes' colours
 MAX_WINDOW = "max_window_pixels"  # key that only the header of a model with `window_overlap` has
-VERSIONS = "versions"  # key of the versions of the libraries that the model was made with
-DESCRIPTION_KEYS = {"classes", "palette", DECODING, MASKS, VERSIONS}
+DESCRIPTION_KEYS = {"classes", "palette", DECODING, MASKS, "versions"}
 HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, MAX_WINDOW, "classifier", *DESCRIPTION_KEYS}
 MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
@@ -81,7 +80,7 @@ def make_header(
         "palette": palette,
         **({DECODING: rules} if rules else {}),
         **({MASKS: mask_rules} if mask_rules else {}),
-        VERSIONS: {name: version(name) for name in ("hypercolumns", *libraries(backbone.network))},
+        "versions": {name: version(name) for name in ("hypercolumns", *libraries(backbone.network))},
     }
 
 

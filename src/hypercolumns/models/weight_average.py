@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError
-from hypercolumns.models.model_file import VERSIONS, Header, read_model
+from hypercolumns.models.model_file import Header
 from hypercolumns.models.segmenter import Segmenter
 
 # Smallest cosine of the classifiers' weights. It was 0.94 to 0.97 for models that were fine-tuned from one start, and
@@ -33,24 +33,22 @@ def average_models(paths: Sequence[Path]) -> Segmenter:
         ArgumentError: if a file can't be read as a model; if two models are the same, differ in anything but their
             weights, or were not trained from the same model.
     """
-    average = Segmenter.load(paths[0])
-    models = {paths[0]: average, **{path: Segmenter.load(path) for path in paths[1:]}}
-    headers = {path: read_model(path)[0] for path in models}
-    states = {path: model.state_dict() for path, model in models.items()}
-    for first, second in itertools.combinations(models, 2):
-        _check_headers(first, headers[first], second, headers[second])
-        _check_weights(first, states[first], second, states[second])
-    averaged = dict(states[paths[0]])
+    models = [Segmenter.load(path) for path in paths]
+    for (first, one), (second, other) in itertools.combinations(zip(paths, models, strict=True), 2):
+        _check_header(first, one.header(), second, other.header())
+        _check_weights(first, one.state_dict(), second, other.state_dict())
+    average, states = models[0], [model.state_dict() for model in models]
+    averaged = dict(states[0])
     for name, tensor in averaged.items():
         if tensor.is_floating_point():
-            total = torch.stack([state[name].double() for state in states.values()]).sum(0)
+            total = torch.stack([state[name].double() for state in states]).sum(0)
             averaged[name] = (total / len(states)).to(tensor.dtype)
     average.load_state_dict(averaged)
     return average
 
 
-def _check_headers(first: Path, header: Header, second: Path, other: Header) -> None:
-    differing = [key for key in {**header, **other} if key != VERSIONS and header.get(key) != other.get(key)]
+def _check_header(first: Path, header: Header, second: Path, other: Header) -> None:
+    differing = [key for key in {**header, **other} if header.get(key) != other.get(key)]
     if differing:
         raise ArgumentError(
             f"{second} and {first} differ in {', '.join(differing)}; choose models that differ in their weights alone"
