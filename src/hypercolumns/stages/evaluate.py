@@ -103,7 +103,7 @@ def evaluate(cfg: DictConfig) -> Run:
         else:
             results.refresh(run)
         distributed.barrier()
-        kind = left_out_kind(left_out["val_group"]) if left_out else split
+        kind = split if group is None else left_out_kind(group)
         print_results(run, f"{subject.name}: {len(images.splits[split])} {kind} images of {images.name}")
     return run
 
