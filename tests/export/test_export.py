@@ -22,6 +22,7 @@ from hypercolumns.export.graph import ExportableSegmenter
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.second_pass import SecondPass
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.settings.inference import quiet_libraries
 
@@ -32,12 +33,15 @@ MODULES = {"torch": torch_export, "onnx": onnx}
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-def segmenter_of(network, taps, head=MLPClassifier, alignment="exact", resize=None, scales=(1,), **settings):
+def segmenter_of(
+    network, taps, head=MLPClassifier, alignment="exact", resize=None, scales=(1,), second=None, **settings
+):
     torch.manual_seed(4)
     backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4, scales=scales)
     classifier = head(backbone.channels, 3, **settings)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
-    return Segmenter(HypercolumnExtractor(backbone, alignment, resize), classifier, ["a", "b", "c"]).eval()
+    extractor = HypercolumnExtractor(backbone, alignment, resize)
+    return Segmenter(extractor, classifier, ["a", "b", "c"], second_pass=second and SecondPass(3, second)).eval()
 
 
 SQN = ["features.0", "features.3.expand1x1", "features.7.expand1x1"]
@@ -50,6 +54,7 @@ MODELS = {
     "normed": lambda: segmenter_of("resnet18", ["layer1", "layer3", "pyramid:3"], hidden=8),
     "corners": lambda: segmenter_of("squeezenet1_0", [*SQN, "pyramid:2"], alignment="corners", hidden=8),
     "scaled": lambda: segmenter_of("squeezenet1_0", [*SQN, "pyramid:2"], scales=[0.5, 1, 2], hidden=8),
+    "second": lambda: segmenter_of("squeezenet1_0", [*SQN, "local_mean:3"], second=6, hidden=8),
     "half_pixel": lambda: segmenter_of("squeezenet1_0", SQN, GridClassifier, alignment="half_pixel", hidden=[]),
     "resized": lambda: segmenter_of("squeezenet1_0", [*SQN, "local_mean:3", "coordinates"], resize=(40, 56), hidden=8),
 }

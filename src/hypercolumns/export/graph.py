@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.export.substitutes import substitute_layers
-from hypercolumns.models.alignment import ratio
+from hypercolumns.models.alignment import FeatureMap, ratio
 from hypercolumns.models.backbones import as_float
 from hypercolumns.models.engine.scan import TapGroup, scan_rows
 from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.second_pass import SecondPass, cell_pixels, window_means
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid, Tap
 
@@ -79,6 +80,9 @@ class ExportableSegmenter(nn.Module):
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
         self.parts = nn.ParameterList([part.contiguous() for part in parts])
         self.bias = nn.Parameter(bias.detach())
+        self.second_pass = copy.deepcopy(segmenter.second_pass)
+        if self.second_pass is not None:
+            self.second_pass.cpu()
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -116,12 +120,45 @@ class ExportableSegmenter(nn.Module):
             normalised_coordinates(torch.arange(side), torch.arange(side), full_image_box((side, side))).y
             for side in size
         )
-        pixels = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
+        bias: Tensor = self.bias
+        head = self.classifier.head
+        if self.second_pass is not None:
+            logits = scan_rows(groups, bias, head, PixelCoordinates(y, x))
+            groups, bias = self._second_groups(self.second_pass, logits, size)
+            head = self.second_pass.classifier.head
+
+        def output(hidden: Tensor, where: PixelCoordinates) -> Tensor:
+            logits = head(hidden, where)
+            return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
+
+        pixels = scan_rows(groups, bias, output, PixelCoordinates(y, x))
         return pixels[..., 0] if self.output == "labels" else pixels.permute(0, 3, 1, 2)
 
-    def _head(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        logits = self.classifier.head(hidden, where)
-        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
+    def _second_groups(
+        self, second: SecondPass, logits: Tensor, size: tuple[int, int]
+    ) -> tuple[list[TapGroup], Tensor]:
+        """Describe the second pass as a classifier of two taps, the surroundings and the logits, and its bias.
+
+        Args:
+            second: the second pass.
+            logits: (B, H, W, K), of the first pass.
+            size: (height, width) of the images in pixels.
+        """
+        rows, columns = (cell_pixels(side) for side in size)
+        cells = logits.index_select(1, rows).index_select(2, columns).softmax(-1).permute(0, 3, 1, 2)
+        surroundings = window_means(cells)
+        weight, bias = second.classifier.folded_first_layer()
+        own, others = weight[:, : logits.shape[-1]], weight[:, logits.shape[-1] :]
+        centres = (
+            (torch.arange(at.shape[0]) + 0.5) * ratio(side, at.shape[0]) - 0.5
+            for at, side in zip((rows, columns), size, strict=True)
+        )
+        around = FeatureMap(surroundings, *centres)
+        at_pixels = FeatureMap(logits.permute(0, 3, 1, 2), *(torch.arange(side).double() for side in size))
+        return [
+            TapGroup([around], [others], high_res=False, nested=False),
+            TapGroup([at_pixels], [own], high_res=True, nested=False),
+        ], bias
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
         """Return the backbone's taps, but replace the context taps: the new ones do not run the network.

@@ -23,7 +23,7 @@ from hypercolumns.models.overlapping_windows import blended_maps, check_window_o
 from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import Tap
 from hypercolumns.models.window_sizes import trains_batch_norm, window_margins, window_sides
-from hypercolumns.models.windows import ImageWindow, WholeImages, WindowedImages, whole_maps
+from hypercolumns.models.windows import ImageView, ImageWindow, WholeImages, WindowedImages, whole_maps
 
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
@@ -115,13 +115,14 @@ class HypercolumnExtractor(nn.Module):
         assert result is not None, "there is at least one window"
         return result
 
-    def at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
+    def at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None, view: ImageView | None = None) -> Tensor:
         """Compute the hypercolumns at points, which may lie between pixels or outside of the image.
 
         Args:
             images: (B, 3, H, W).
             points: (B, N, 2) as (y, x) in pixels.
             boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
+            view: what the method `view` returned for the same images; None: it is called.
 
         Returns:
             (B, N, D) float, on the backbone's device.
@@ -137,7 +138,7 @@ class HypercolumnExtractor(nn.Module):
         # A point outside of the image is computed with the window of the nearest pixel.
         inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
         result: Tensor | None = None
-        for rows, columns, maps in self.windows(images, boxes):
+        for rows, columns, maps in (view or self.view(images, boxes)).windows():
             within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
             within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
             if within.all():
@@ -191,7 +192,7 @@ class HypercolumnExtractor(nn.Module):
         boxes: Tensor | None = None,
         resize: ImageSize | None = None,
         in_parts: bool = False,
-    ) -> WindowedImages | WholeImages:
+    ) -> ImageView:
         """Prepare images for the method `windows` of the result, which yields the windows of the images or of a part.
 
         Args:

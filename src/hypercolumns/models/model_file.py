@@ -22,6 +22,7 @@ from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.backbones.weights import damaged_tensors, is_weights_folder
 from hypercolumns.models.classifiers import KINDS, Classifier
 from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
+from hypercolumns.models.second_pass import SecondPass
 
 HEADER = "hypercolumns"  # the key of the header in the metadata of a safetensors file, and in a checkpoint
 DIGEST = "sha256"  # the key of the model's hash in the header; not used in checkpoints, which have checksums
@@ -33,9 +34,10 @@ EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one o
 
 DECODING = "decoding"  # key of the rules for reading images; missing in the header of a model without such rules
 MASKS = "masks"  # key of the rules for true masks; missing if masks hold class indices or the classes' colours
+SECOND_PASS = "second_pass"  # key that only the header of a model with a second pass has
 MAX_WINDOW = "max_window_pixels"  # key that only the header of a model with `window_overlap` has
 DESCRIPTION_KEYS = {"classes", "palette", DECODING, MASKS, "versions"}
-HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, MAX_WINDOW, "classifier", *DESCRIPTION_KEYS}
+HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, MAX_WINDOW, "classifier", SECOND_PASS, *DESCRIPTION_KEYS}
 MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
@@ -50,6 +52,7 @@ def make_header(
     palette: Palette,
     decoding: ImageDecoding = AS_STORED,
     mask_rules: Mapping[str, Any] | None = None,
+    second_pass: SecondPass | None = None,
 ) -> Header:
     """Describe the architecture of a model as JSON-compatible values.
 
@@ -62,10 +65,12 @@ def make_header(
         decoding: the rules by which image files become RGB.
         mask_rules: the rules by which true masks become class indices, see `LabelScheme.mask_rules`; None or {}: the
             usual ones.
+        second_pass: the model's second pass, if it has one.
 
     Returns:
         The header, with the keys `HEADER_KEYS`. The keys `DECODING` and `MASKS` are left out if the rules are the
-        usual ones, so that earlier versions, which would ignore the rules, read only models without rules.
+        usual ones, and `SECOND_PASS` if there is one pass, so that earlier versions, which would ignore them, read only
+        models that they understand.
     """
     rules = decoding.settings()
     return {
@@ -76,6 +81,7 @@ def make_header(
         },
         **extractor_settings,
         "classifier": {"kind": classifier.kind, **classifier.settings()},
+        **({SECOND_PASS: second_pass.settings()} if second_pass else {}),
         "classes": classes,
         "palette": palette,
         **({DECODING: rules} if rules else {}),
@@ -160,7 +166,9 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         extractor = HypercolumnExtractor(backbone, **settings)
         palette = tuple((r, g, b) for r, g, b in header["palette"])
         scheme = LabelScheme.of_rules(classes, palette, header.get(MASKS, {}))
-        model = make(extractor, classifier, classes, palette, ImageDecoding(**header.get(DECODING, {})), scheme)
+        decoding = ImageDecoding(**header.get(DECODING, {}))
+        second = _second_pass(header, tensors)
+        model = make(extractor, classifier, classes, palette, decoding, scheme, second)
         model.load_state_dict(tensors)
     except Exception as error:  # the header can hold any values, so any error is possible
         if is_out_of_memory(error):
@@ -169,6 +177,17 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
             f"{path} can't be loaded as a model ({summarize_error(error)}); pass a {MODEL_FILE} that this program wrote"
         ) from error
     return model.eval()
+
+
+def _second_pass(header: Header, tensors: Mapping[str, Tensor]) -> SecondPass | None:
+    """Build the second pass that a header describes, with the tensors of a model file; None if there is none."""
+    if SECOND_PASS not in header:
+        return None
+    with torch.device("meta"):  # see `load_model`
+        second = SecondPass(len(header["classes"]), **header[SECOND_PASS])
+    own = _below(f"{SECOND_PASS}.", tensors)
+    second.load_state_dict({name: tensor.float() for name, tensor in own.items()}, assign=True)
+    return second
 
 
 def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:

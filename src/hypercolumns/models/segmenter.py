@@ -7,18 +7,26 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding, shown
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.dense_prediction import VisitPixels, classify_pixels, label_adaptively, visit_pixels
+from hypercolumns.models.dense_prediction import (
+    PixelHead,
+    VisitPixels,
+    classify_pixels,
+    label_adaptively,
+    visit_pixels,
+)
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.pixel_prediction import CollectedPrediction, PixelPrediction
+from hypercolumns.models.second_pass import SecondPass, features_at, with_surroundings
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.view_average import ViewAverage
+from hypercolumns.models.windows import ImageView
 
 
 class Segmenter(nn.Module):
@@ -59,6 +67,7 @@ class Segmenter(nn.Module):
         scheme: the rule by which true masks become class indices, which has the same classes and palette; None: the
             values of masks are class indices, and their colours are those of the classes. The segmenter itself does not
             apply it.
+        second_pass: classifies each pixel again, from the class probabilities around it; None: one pass.
 
     Attributes:
         backbone: the extractor's backbone.
@@ -67,6 +76,7 @@ class Segmenter(nn.Module):
         palette: the colours of the classes, in the same order.
         decoding: the rules by which image files become the images above.
         scheme: the rule by which true masks become class indices.
+        second_pass: classifies each pixel again; None: one pass. Such a model takes whole images only, no crops.
 
     Raises:
         HypercolumnsError: if there are more than 255 classes, if `scheme` has others, or if `decoding` gives images
@@ -81,10 +91,12 @@ class Segmenter(nn.Module):
         palette: Palette | None = None,
         decoding: ImageDecoding = AS_STORED,
         scheme: LabelScheme | None = None,
+        second_pass: SecondPass | None = None,
     ) -> None:
         super().__init__()
         self.backbone = extractor.backbone
         self.classifier = classifier
+        self.second_pass = second_pass
         # The tuple hides the extractor from nn.Module. Otherwise, the state dict would contain the backbone twice.
         self._extractor = (extractor,)
         if len(classes) > IGNORE_INDEX:
@@ -123,8 +135,8 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits (B, classes, H, W) of all pixels of the images."""
-        logits = classify_pixels(self.extractor, self.classifier, images, self.classifier.head, boxes)
-        return logits.permute(0, 3, 1, 2)
+        view, size, classifier = self._prepare(images, boxes)
+        return classify_pixels(view, size, classifier, classifier.head, boxes).permute(0, 3, 1, 2)
 
     def visit_logits(self, images: Tensor, visit: VisitPixels) -> None:
         """Compute the logits of all pixels, and hold those of a few pixels at a time, without gradients.
@@ -134,8 +146,8 @@ class Segmenter(nn.Module):
             visit: called with the rows, the columns and the logits (B, h, w, classes) of one part after the other.
         """
         with torch.no_grad():
-            size = images.shape[-2], images.shape[-1]
-            visit_pixels(self.extractor.view(images), size, self.classifier, self.classifier.head, visit)
+            view, size, classifier = self._prepare(images)
+            visit_pixels(view, size, classifier, classifier.head, visit)
 
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits at points, which may lie between pixels.
@@ -152,6 +164,9 @@ class Segmenter(nn.Module):
         where = normalised_coordinates(
             points[..., 0], points[..., 1], full_image_box(images.shape[-2:]) if boxes is None else boxes
         )
+        if self.second_pass is not None:
+            self._refuse_crops(boxes)
+            return self.second_pass(features_at(self.extractor, self.classifier, images, points), where)  # type: ignore[no-any-return]
         logits: Tensor = self.classifier(self.extractor.at(images, points, boxes), where)
         return logits
 
@@ -196,9 +211,16 @@ class Segmenter(nn.Module):
                 )
             if tta != NO_TTA:
                 return self._view_average.labels(images, tta)
+            if adaptive is not None and self.second_pass is not None and len(images) > 1:
+                return torch.cat([self.labels(image[None], adaptive) for image in images])  # each has its surroundings
+            view, size, classifier = self._prepare(images)
             if adaptive is not None:
-                return label_adaptively(self.extractor, self.classifier, images, adaptive)
-            return classify_pixels(self.extractor, self.classifier, images, self._label)[..., 0]
+                return label_adaptively(view, size, classifier, adaptive)
+
+            def label(hidden: Tensor, where: PixelCoordinates) -> Tensor:
+                return classifier.head(hidden, where).argmax(-1, keepdim=True).to(torch.uint8)
+
+            return classify_pixels(view, size, classifier, label)[..., 0]
 
     def predict_pixels(
         self,
@@ -240,12 +262,28 @@ class Segmenter(nn.Module):
             _, _, probabilities = next(self._view_average.parts(images, tta, in_parts=False))
             return probabilities.permute(0, 3, 1, 2)
 
-    def _label(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        return self.classifier.head(hidden, where).argmax(-1, keepdim=True).to(torch.uint8)
+    def _prepare(self, images: Tensor, boxes: Tensor | None = None) -> tuple[ImageView, ImageSize, PixelHead]:
+        """Return the images with what all their windows have in common, their size, and what classifies their pixels.
+
+        Raises:
+            HypercolumnsError: if the images are crops and the model has a second pass.
+        """
+        self._refuse_crops(boxes)
+        size = images.shape[-2], images.shape[-1]
+        view = self.extractor.view(images, boxes)
+        view, classifier = with_surroundings(view, size, self.classifier, self.second_pass)
+        return view, size, classifier
+
+    def _refuse_crops(self, boxes: Tensor | None) -> None:
+        if boxes is not None and self.second_pass is not None:
+            raise HypercolumnsError(
+                "a model with a second pass takes whole images, because it classifies by the surroundings; leave out "
+                "boxes, or use the model that stage refine was given"
+            )
 
     @property
     def _view_average(self) -> ViewAverage:
-        return ViewAverage(self.extractor, self.classifier, len(self.classes))
+        return ViewAverage(self.extractor, self.classifier, len(self.classes), self.second_pass)
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -297,4 +335,5 @@ class Segmenter(nn.Module):
             self.palette,
             self.decoding,
             self.scheme.mask_rules(),
+            self.second_pass,
         )

@@ -3,22 +3,38 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.dense_prediction import ImageView, VisitPixels, visit_pixels
+from hypercolumns.models.dense_prediction import PixelHead, VisitPixels, visit_pixels
 from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.second_pass import SecondPass, with_surroundings
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.window_sizes import window_margins, window_sides
-from hypercolumns.models.windows import Area
+from hypercolumns.models.windows import Area, ImageView
 
 # Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
 # that has more of them.
 MAX_AVERAGED, PART_VALUES = 1 << 25, 1 << 24
+
+
+class _View(NamedTuple):
+    """A view of images.
+
+    Attributes:
+        images: the images as the view shows them.
+        classifier: classifies the pixels of the view.
+        flipped: whether the view is mirrored.
+    """
+
+    images: ImageView
+    classifier: PixelHead
+    flipped: bool
 
 
 @dataclass(frozen=True)
@@ -29,11 +45,13 @@ class ViewAverage:
         extractor: computes the hypercolumns of each view.
         classifier: classifies the hypercolumns.
         classes: the number of classes.
+        second_pass: classifies the pixels of each view again; None: one pass.
     """
 
     extractor: HypercolumnExtractor
     classifier: Classifier
     classes: int
+    second_pass: SecondPass | None = None
 
     def parts(
         self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool = True
@@ -56,7 +74,7 @@ class ViewAverage:
         views = self._views(images, tta, in_parts)
         sides = height, width
         if margins is not None and in_parts:  # a part is at most a window of the largest view
-            largest = max((view.seen for view, _ in views), key=lambda seen: seen.size)
+            largest = max((view.images.seen for view in views), key=lambda seen: seen.size)
             windows = window_sides(largest.size, margins, self.extractor.max_window_pixels)
             parts = window_sides((height, width), (0, 0), max(PART_VALUES // values, 1))
             tall, wide = (max(int(side / scale), 1) for side, scale in zip(windows, largest.scales, strict=True))
@@ -76,7 +94,8 @@ class ViewAverage:
         """
         if tta == NO_TTA:
             size = images.shape[-2], images.shape[-1]
-            visit_pixels(self.extractor.view(images), size, self.classifier, self.head_probabilities, visit)
+            view, classifier = with_surroundings(self.extractor.view(images), size, self.classifier, self.second_pass)
+            visit_pixels(view, size, classifier, partial(_probabilities, classifier), visit)
             return
         for rows, columns, scores in self.parts(images, tta):
             visit(rows, columns, scores)
@@ -90,20 +109,17 @@ class ViewAverage:
             del scores  # frees the memory before the next part is computed
         return labels
 
-    def head_probabilities(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
-        return self.classifier.head(hidden, where).float().softmax(-1)
-
-    def _views(self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool) -> list[tuple[ImageView, bool]]:
-        """Prepare the views of the images, and say of each whether it is mirrored."""
+    def _views(self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool) -> list[_View]:
+        """Prepare the views of the images."""
         mirrored = images.flip(-1) if tta.flip else images
-        size = self.extractor.resize or (images.shape[-2], images.shape[-1])
-        return [
-            (self.extractor.view(mirrored if flipped else images, None, seen, in_parts), flipped)
-            for seen, flipped in tta.of(size)
-        ]
+        size = images.shape[-2], images.shape[-1]
+        views: list[_View] = []
+        for seen, flipped in tta.of(self.extractor.resize or size):
+            view = self.extractor.view(mirrored if flipped else images, None, seen, in_parts)
+            views.append(_View(*with_surroundings(view, size, self.classifier, self.second_pass), flipped))
+        return views
 
-    def _average(self, views: Sequence[tuple[ImageView, bool]], size: ImageSize, area: Area) -> Tensor:
+    def _average(self, views: Sequence[_View], size: ImageSize, area: Area) -> Tensor:
         """Average the class probabilities over views.
 
         Args:
@@ -116,7 +132,7 @@ class ViewAverage:
         """
         (rows, columns), width = area, size[1]
         shape = rows.stop - rows.start, columns.stop - columns.start, self.classes
-        total = torch.zeros(len(views[0][0].seen.images), *shape, device=self.extractor.backbone.device)
+        total = torch.zeros(len(views[0].images.seen.images), *shape, device=self.extractor.backbone.device)
 
         def add(flipped: bool, down: slice, across: slice, scores: Tensor) -> None:
             if flipped:
@@ -124,10 +140,16 @@ class ViewAverage:
             part = total[:, down.start - rows.start : down.stop - rows.start]
             part[:, :, across.start - columns.start : across.stop - columns.start] += scores
 
-        for view, flipped in views:
-            within = rows, _mirrored(columns, width) if flipped else columns
-            visit_pixels(view, size, self.classifier, self.head_probabilities, partial(add, flipped), within)
+        for view in views:
+            within = rows, _mirrored(columns, width) if view.flipped else columns
+            likely = partial(_probabilities, view.classifier)
+            visit_pixels(view.images, size, view.classifier, likely, partial(add, view.flipped), within)
         return total.div_(len(views))
+
+
+def _probabilities(classifier: PixelHead, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+    """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
+    return classifier.head(hidden, where).float().softmax(-1)
 
 
 def _mirrored(part: slice, length: int) -> slice:

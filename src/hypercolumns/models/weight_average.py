@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError
-from hypercolumns.models.model_file import Header
+from hypercolumns.models.model_file import SECOND_PASS, Header
 from hypercolumns.models.segmenter import Segmenter
 
 # Smallest cosine of the classifiers' weights. It was 0.94 to 0.97 for models that were fine-tuned from one start, and
@@ -48,6 +48,11 @@ def average_models(paths: Sequence[Path]) -> Segmenter:
 
 
 def _check_header(first: Path, header: Header, second: Path, other: Header) -> None:
+    if SECOND_PASS in header or SECOND_PASS in other:
+        raise ArgumentError(
+            f"{first if SECOND_PASS in header else second} has a second pass, which is trained for the first pass of "
+            f"one model; average the models that stage refine was given, and run stage refine on the result"
+        )
     differing = [key for key in {**header, **other} if header.get(key) != other.get(key)]
     if differing:
         raise ArgumentError(

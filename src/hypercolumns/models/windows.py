@@ -206,6 +206,9 @@ class WholeImages:
         yield ImageWindow(*area, maps)
 
 
+ImageView = WholeImages | WindowedImages
+
+
 def whole_maps(backbone: Backbone, seen: SeenImages, boxes: Tensor) -> list[Tensor]:
     """Compute the map (B, C_l, h_l, w_l) of each tap by one run of the backbone.
 
