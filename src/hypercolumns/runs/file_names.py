@@ -13,6 +13,7 @@ RUN_STAGES = (
     "pretrain",
     "train",
     "rank_taps",
+    "refine",
     "average",
     "evaluate",
     "annotate",

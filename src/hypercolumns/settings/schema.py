@@ -37,12 +37,13 @@ MISSING = object()  # `Setting.neutral` of settings whose every value has an eff
 
 ANNOTATE, CLEAN, COMPARE, EVALUATE, VALIDATE = ("annotate",), ("clean",), ("compare",), ("evaluate",), ("validate",)
 AVERAGE, EXTRACT, PRETRAIN, TRAIN, RANK = ("average",), ("extract",), ("pretrain",), ("train",), ("rank_taps",)
+REFINE = ("refine",)
 FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
 SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or search for a store
-SCORING = (*FITTING, *AVERAGE, *EVALUATE)  # stages that score images
-ON_MACHINE = (*EXTRACT, *FITTING, *AVERAGE, *EVALUATE)  # stages that can run in several processes
+SCORING = (*FITTING, *REFINE, *AVERAGE, *EVALUATE)  # stages that score images
+ON_MACHINE = (*EXTRACT, *FITTING, *REFINE, *AVERAGE, *EVALUATE)  # stages that can run in several processes
 FEATURED = (*SAMPLED, *ANNOTATE)  # stages that build a CNN, and do not load it with a model
-IMAGES = (*SAMPLED, *AVERAGE, *EVALUATE, *VALIDATE, *ANNOTATE)  # stages that read images
+IMAGES = (*SAMPLED, *REFINE, *AVERAGE, *EVALUATE, *VALIDATE, *ANNOTATE)  # stages that read images
 ON_RUNS = ("status", "clean")  # stages that only look at the folder `runs`
 EVERY = (*IMAGES, *COMPARE, *ON_RUNS)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
@@ -107,7 +108,11 @@ SETTINGS = (
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
     Setting(
-        "seed", (*FEATURED, *AVERAGE, *EVALUATE, *COMPARE), (*FITTING, *RANK, *ANNOTATE), at_least(0), column="seed"
+        "seed",
+        (*FEATURED, *REFINE, *AVERAGE, *EVALUATE, *COMPARE),
+        (*FITTING, *REFINE, *RANK, *ANNOTATE),
+        at_least(0),
+        column="seed",
     ),
     # Images.
     Setting("data", IMAGES, FEATURES),
@@ -146,7 +151,7 @@ SETTINGS = (
     Setting("max_pixels", IMAGES, NOTHING, at_least(1)),
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
     # Hypercolumns.
-    Setting("cnn", (*FEATURED, *AVERAGE, *EVALUATE), FEATURES),
+    Setting("cnn", (*FEATURED, *REFINE, *AVERAGE, *EVALUATE), FEATURES),
     Setting("cnn.model", (), FEATURES, check_timm_model),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
     Setting("cnn.weights", FEATURED, FEATURES, path=True),
@@ -169,7 +174,7 @@ SETTINGS = (
     Setting("sampler", SAMPLED, TRAIN, when=samples_pixels, column="sampler"),
     Setting("extract", SAMPLED, INPUT, check_needed_group),
     Setting("samples", (*EXTRACT, *PRETRAIN, *RANK, "verify"), INPUT, path=True),
-    Setting("model", (*SAMPLED, *EVALUATE), INPUT, path=True),
+    Setting("model", (*SAMPLED, *REFINE, *EVALUATE), INPUT, path=True),
     Setting("models", AVERAGE, INPUT, check_models, path=True),
     Setting("embedding", EXTRACT, NOTHING, at_least(0)),
     # Machine.
@@ -238,6 +243,15 @@ SETTINGS = (
     Setting("clean.stores", (), NOTHING, check_bool),
     Setting("clean.caches", (), NOTHING, check_bool),
     Setting("clean.unfinished_days", (), NOTHING, optional(check_number)),
+    # The second pass.
+    Setting("refine", REFINE, REFINE, check_needed_group),
+    Setting("refine.images", (), REFINE, at_least(1)),
+    Setting("refine.pixels", (), REFINE, at_least(1)),
+    Setting("refine.hidden", (), REFINE, at_least(1)),
+    Setting("refine.steps", (), REFINE, at_least(1)),
+    Setting("refine.lr", (), REFINE, check_number),
+    Setting("refine.weight_decay", (), REFINE, check_number),
+    Setting("refine.class_weights", (), REFINE, check_fraction),
     # Taps.
     Setting("rank", RANK, RANK, check_needed_group),
     Setting("rank.components", (), RANK, at_least(1)),

@@ -97,6 +97,8 @@ class Start:
             lines |= {what: ", ".join(names) for what, names in self._classes().items() if names}
         if transfer.added and transfer.dropped:
             lines |= _renames(transfer, cfg.data.get("map"))
+        if segmenter.second_pass is not None:
+            lines["second pass"] = "left out, because it is for the trained weights; train another with stage=refine"
         for name, text in lines.items():
             console.print(f"{name:>12}  {text}", markup=False)
 

@@ -279,4 +279,4 @@ def results(cfg: DictConfig, loggers: RunLoggers) -> Results:
     Returns:
         The object. It writes the metrics of each class only in stages that do not train.
     """
-    return Results(scorer(cfg), loggers, per_class=cfg.stage in ("average", "evaluate"))
+    return Results(scorer(cfg), loggers, per_class=cfg.stage in ("refine", "average", "evaluate"))

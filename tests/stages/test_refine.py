@@ -1,0 +1,106 @@
+"""Stage refine: a second pass for a finished model; the features are the colours of the pixels."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.small_runs import RGB, only, run
+from safetensors.torch import load_file
+
+from hypercolumns import HypercolumnsError, Segmenter
+
+BASE = [text for text in RGB if "epochs" not in text]
+PRETRAIN, REFINE = "runs/shapes/rgb/pretrain/latest", "runs/shapes/rgb/refine"
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    """A folder with a pretrained model and its refined one, and the mIoU of both."""
+    place = tmp_path_factory.mktemp("refined")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run("extract")
+        before = run("pretrain", "trainer.max_epochs=20", "batch_size=100")
+        after = refine(PRETRAIN)
+    return place, before, after
+
+
+@pytest.fixture(autouse=True)
+def place(refined, tmp_path, monkeypatch):
+    shutil.copytree(refined[0], tmp_path, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refine(model, *extra):
+    return run("refine", f"model={model}", "refine.pixels=300", "refine.steps=200", *extra, base=BASE)
+
+
+def test_second_pass_gains(place, refined):
+    _, before, after = refined
+    folder = only(place, f"{REFINE}/*")
+    assert (folder.parent / "latest").resolve() == folder
+    assert after > before + 0.05  # the colour of a pixel is shared by two classes; the shape around it is not
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["miou"] == after
+    assert metrics["first_pass"]["miou"] == before  # stage refine scores it, too
+    assert after == run("evaluate", f"model={folder}")  # the file holds what was scored
+
+
+def test_first_pass_is_unchanged(place):
+    first, both = (load_file(Path(path, "model.safetensors")) for path in (PRETRAIN, f"{REFINE}/latest"))
+    assert all(torch.equal(tensor, both[name]) for name, tensor in first.items())
+    assert {name.partition(".")[0] for name in both.keys() - first.keys()} == {"second_pass"}
+
+
+def test_run_is_made_once(place, refined):
+    folder = only(place, f"{REFINE}/*")
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert refine(PRETRAIN) == refined[2]
+    assert only(place, f"{REFINE}/*") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_interrupted_scoring_goes_on(place, refined):
+    folder = only(place, f"{REFINE}/*")
+    (folder / "metrics.json").unlink()
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert refine(PRETRAIN) == refined[2]
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_settings_make_another_run(place):
+    for change in ("refine.steps=2", "seed=1"):
+        refine(PRETRAIN, change)
+    assert len([path for path in Path(REFINE).iterdir() if not path.is_symlink()]) == 3
+
+
+def test_features_fit_into_memory(place, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "hypercolumns.stages.refine.MAX_FEATURES", 10 * 16 * 7 * 7
+    )  # 7 pixels of each of 10 images, of 7 classes
+    refine(PRETRAIN, "refine.images=10")
+    assert "7 pixels of each image in place of refine.pixels=300" in capsys.readouterr().out
+
+
+def test_training_starts_without_second_pass(place, capsys):
+    run("train", f"init_from={REFINE}/latest", "trainer.max_epochs=1")
+    assert "second pass  left out" in capsys.readouterr().out
+    assert Segmenter.load("runs/shapes/rgb/train/latest").second_pass is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["refine"], "needs model="),
+        (["refine", f"model={REFINE}/latest"], "has a second pass already"),
+        (["refine", f"model={PRETRAIN}", "refine.hidden=0"], "refine.hidden"),
+        (["refine", f"model={PRETRAIN}", "refine.class_weights=2"], "refine.class_weights"),
+        (["average", f"models=[{REFINE}/latest,{PRETRAIN}]"], "has a second pass"),
+    ],
+)
+def test_faults_are_one_error(arguments, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        run(*arguments, base=BASE)
