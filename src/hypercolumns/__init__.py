@@ -45,7 +45,7 @@ MODULES = {  # the module that defines each public name
 }
 __all__ = [*MODULES, "__version__"]
 
-imports.defer_compiler()  # here, because any module of the package may be the first to import torchvision
+imports.defer_imports()  # here, because any module of the package may be the first to import torchvision
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Imports without torch's compiler and without garbage collections, each in a new process."""
+"""Imports without torch's compiler, `scipy.signal` and garbage collections, each in a new process."""
 
 import subprocess
 import sys
@@ -34,12 +34,31 @@ assert "pytorch_lightning" not in sys.modules
     run(code, str(path))
 
 
-def test_stages_do_not_import_compiler():
+def test_stages_import_no_compiler_and_no_signal():
     """The stand-ins serve every module that imports the compiler in the versions that the tests use."""
     code = """
 import hypercolumns.stages.evaluate, hypercolumns.stages.extract, hypercolumns.stages.train
 assert not compiler()
-assert all(type(sys.modules[name].__loader__).__name__ == "_DeferringLoader" for name in imports.USERS)
+assert all(type(sys.modules[name].__loader__).__name__ == "_DeferringLoader" for name in imports.DEFERRED)
+assert "torchmetrics.functional.audio" in sys.modules
+assert not any(name.startswith("scipy.s") for name in sys.modules)
+import scipy.signal
+assert scipy.signal.convolve([1, 2], [1, 3]).tolist() == [1, 5, 6]
+"""
+    run(code)
+
+
+def test_library_that_uses_scipy_signal_gets_it():
+    """torchmetrics may import a library that keeps the module, or some of its names."""
+    code = """
+with imports._signal_stand_in():
+    import scipy.signal
+    kept = sys.modules["scipy.signal"]
+    assert hasattr(scipy.signal, "hamming")
+    assert not hasattr(kept, "unknown")
+    from scipy.signal import convolve
+    assert convolve is kept.convolve
+assert convolve is sys.modules["scipy.signal"].convolve is scipy.signal.convolve
 """
     run(code)
 

@@ -1,7 +1,8 @@
-"""Make imports of large libraries cheaper: no garbage collections, and no import of torch's compiler."""
+"""Make imports of large libraries cheaper: no garbage collections, no torch's compiler, and no `scipy.signal`."""
 
 import functools
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -22,6 +23,10 @@ USERS = (
     "pytorch_lightning.trainer.connectors.logger_connector.result",
     "pytorch_lightning.utilities.compile",
 )
+# torchmetrics imports this module where SciPy is installed, only to add an old name to it, `hamming`, for another
+# library. This project does not use the name.
+SIGNAL = "scipy.signal"
+DEFERRED = {**dict.fromkeys(USERS, COMPILER), "torchmetrics": SIGNAL}  # what each module imports without a use
 
 
 def pause_collections() -> None:
@@ -68,23 +73,23 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def defer_compiler() -> None:
-    """Let torchvision and Lightning leave out torch's compiler, whose import takes about as long as `import torch`.
+def defer_imports() -> None:
+    """Let torchvision, Lightning and torchmetrics leave out the imports `DEFERRED`.
 
-    Call this function before these libraries are imported. Their modules `USERS` then import the compiler when they
-    need it.
+    The import of torch's compiler takes about as long as `import torch`, that of `scipy.signal` half as long. Call this
+    function before these libraries are imported. Their modules `USERS` then import the compiler when they need it.
     """
     if not any(isinstance(finder, _DeferringFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _DeferringFinder())
 
 
 class _DeferringFinder(importlib.abc.MetaPathFinder):
-    """Find the modules `USERS`, and no other modules, and load them by `_DeferringLoader`."""
+    """Find the modules with an import in `DEFERRED`, and no other modules, and load them by `_DeferringLoader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec of a module if it is one of `USERS`, and the compiler is not imported yet; otherwise None.
+        """Return the spec of a module that has an import in `DEFERRED` if this was not imported yet; otherwise None.
 
         Args:
             fullname: the name of the module.
@@ -94,7 +99,7 @@ class _DeferringFinder(importlib.abc.MetaPathFinder):
         Returns:
             The spec, or None to leave the module to the other finders.
         """
-        if fullname not in USERS or COMPILER in sys.modules:  # there may be a stand-in, see `_stand_ins`
+        if fullname not in DEFERRED or DEFERRED[fullname] in sys.modules:  # there may be a stand-in, see `_stand_ins`
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -103,13 +108,13 @@ class _DeferringFinder(importlib.abc.MetaPathFinder):
 
 
 class _DeferringLoader(importlib.machinery.SourceFileLoader):
-    """Run a module with stand-ins for the parts of torch's compiler that the modules `USERS` import."""
+    """Run a module with stand-ins for what it imports without a use."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module with the stand-ins; if this fails, as it may with other versions, run it without them."""
         before = dict(vars(module))
         try:
-            with _stand_ins():
+            with _stand_ins() if DEFERRED[self.name] == COMPILER else _signal_stand_in():
                 super().exec_module(module)
         except Exception:
             vars(module).clear()
@@ -139,6 +144,28 @@ def _stand_ins() -> Iterator[None]:
         for name in modules:
             if isinstance(sys.modules.get(name), _StandIn):
                 del sys.modules[name]
+
+
+@contextmanager
+def _signal_stand_in() -> Iterator[None]:
+    """Put a `_SignalStandIn` in the place of `scipy.signal`."""
+    sys.modules[SIGNAL] = stand_in = _SignalStandIn(SIGNAL)
+    try:
+        yield
+    finally:
+        if sys.modules.get(SIGNAL) is stand_in:
+            del sys.modules[SIGNAL]
+
+
+class _SignalStandIn(ModuleType):
+    """A module that stands in for `scipy.signal`, and imports it when something else than `hamming` is used."""
+
+    hamming = None  # torchmetrics adds this name only if it does not exist
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(SIGNAL) is self:
+            del sys.modules[SIGNAL]
+        return getattr(importlib.import_module(SIGNAL), name)
 
 
 def _compiler() -> Any:
