@@ -12,7 +12,7 @@ import torch
 
 from helpers.networks import KINDS, SQN, VGG, make_segmenter, vgg_weights
 from helpers.paths import ROOT
-from helpers.quick import quick_configs, quick_pictures, quick_trainers
+from helpers.quick import quick_configs, quick_pictures, quick_trainers, quick_writes
 from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
@@ -48,9 +48,9 @@ def any_segmenter(request) -> Segmenter:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def remembered_files():
-    """Parse each file of settings once, and the entry points of the installed packages."""
-    with quick_configs(), quick_trainers():
+def quick_files():
+    """Parse each file of settings once, and the entry points of the installed packages; wait for no disk."""
+    with quick_configs(), quick_trainers(), quick_writes():
         yield
 
 

@@ -1,6 +1,7 @@
 """Skip slow work that other tests check, such as drawing plots."""
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -63,6 +64,14 @@ def quick_trainers() -> Iterator[None]:
     """Search the installed packages for callbacks of Lightning once, and not for each of some thousand trainers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "entry_points", functools.cache(registry.entry_points))
+        yield
+
+
+@contextmanager
+def quick_writes() -> Iterator[None]:
+    """Let no file wait for the disk: no test cuts the power. test_files checks that each file is flushed in time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
