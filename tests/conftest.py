@@ -1,5 +1,6 @@
 """The options of the tests, and their order."""
 
+import importlib
 import os
 
 import hypothesis
@@ -17,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the machine, so
 def pytest_configure(config):
     """Load the fixtures where tests run: the process that only starts the workers need not import torch first."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        importlib.import_module("hypercolumns")  # before torchvision, which then leaves out torch's compiler
         config.pluginmanager.import_plugin("helpers.fixtures")
 
 
