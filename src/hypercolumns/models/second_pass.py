@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.models.alignment import bilinear_neighbours
 from hypercolumns.models.classifiers import Classifier, MLPClassifier
 from hypercolumns.models.dense_prediction import PixelHead, bind_coordinates
 from hypercolumns.models.engine import classify
@@ -65,14 +66,14 @@ class SecondPass(nn.Module):
         """Apply the first layer to surroundings.
 
         Args:
-            surroundings: (B, 15 K, n, m), see `surroundings_of`.
+            surroundings: (B, n, m, 15 K), see `surroundings_of`.
 
         Returns:
-            The projected surroundings (B, hidden, n, m); the weight (hidden, K) of the logits; the bias (hidden,).
+            The projected surroundings (B, n, m, hidden); the weight (hidden, K) of the logits; the bias (hidden,).
         """
         weight, bias = self.classifier.folded_first_layer()
-        classes = weight.shape[1] - surroundings.shape[1]
-        return F.conv2d(surroundings, weight[:, classes:, None, None]), weight[:, :classes], bias
+        classes = weight.shape[1] - surroundings.shape[-1]
+        return F.linear(surroundings, weight[:, classes:]), weight[:, :classes], bias
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def surroundings_of(view: ImageView, size: ImageSize, first: Classifier) -> Tens
         first: the classifier of the first pass.
 
     Returns:
-        (B, 15 K, n, m), see `window_means`.
+        (B, n, m, 15 K), see `window_means`.
     """
 
     def likely(hidden: Tensor, where: PixelCoordinates) -> Tensor:
@@ -180,7 +181,7 @@ def surroundings_of(view: ImageView, size: ImageSize, first: Classifier) -> Tens
         whole[:, lines, strips] = part
         del maps  # frees the memory before the next window is computed
     assert whole is not None, "each cell has a pixel in a window"
-    return window_means(whole.permute(0, 3, 1, 2))
+    return window_means(whole.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
 
 def window_means(probabilities: Tensor) -> Tensor:
@@ -207,20 +208,31 @@ def interpolate(cells: Tensor, where: PixelCoordinates) -> Tensor:
     """Interpolate values of cells bilinearly at pixels. Beyond the outermost centres, they are constant.
 
     Args:
-        cells: (B, C, n, m), evenly spread over the images.
+        cells: (B, n, m, C), evenly spread over the images.
         where: the normalised coordinates of the pixels. They broadcast to (N,) for one image, to (B, N), or to
             (B, h, w), where B may be 1.
 
     Returns:
         (N, C), (B, N, C) or (B, h, w, C).
     """
-    y, x = torch.broadcast_tensors(where.y, where.x)
     cells = cells.to(torch.promote_types(cells.dtype, torch.float32))  # coordinates need more than half precision
+    if where.y.ndim == 3 and where.y.shape[::2] == (1, 1) and where.x.shape[:2] == (1, 1):
+        return _along(_along(cells, 1, where.y), 2, where.x)  # a rectangle: one axis after the other is faster
+    y, x = torch.broadcast_tensors(where.y, where.x)
     points = torch.stack([x, y], dim=-1).to(cells) * 2 - 1
-    grid = {1: lambda: points[None, None], 2: lambda: points[:, None], 3: lambda: points}[points.ndim - 1]()
-    values = F.grid_sample(cells, grid.expand(len(cells), *grid.shape[1:]), padding_mode="border", align_corners=False)
-    last = values.movedim(1, -1)
-    return {1: lambda: last[0, 0], 2: lambda: last[:, 0], 3: lambda: last}[points.ndim - 1]()
+    missing = 4 - points.ndim  # dimensions that `grid_sample` expects, and the points don't have
+    grid = points[(None,) * missing] if missing != 1 else points[:, None]
+    grid = grid.expand(len(cells), *grid.shape[1:])
+    values = F.grid_sample(cells.movedim(-1, 1), grid, padding_mode="border", align_corners=False).movedim(1, -1)
+    return (values[0, 0], values[:, 0], values)[2 - missing]
+
+
+def _along(cells: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """Interpolate linearly along an axis of the cells, at normalised positions."""
+    count = cells.shape[axis]
+    low, high, weight = bilinear_neighbours(positions.flatten().cpu() * count - 0.5, torch.arange(count).double())
+    before, after = (cells.index_select(axis, at.to(cells.device)) for at in (low, high))
+    return torch.lerp(before, after, weight.view(-1, *[1] * (cells.ndim - 1 - axis)).to(cells))
 
 
 def _computed_once(view: ImageView) -> ImageView:
