@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import ROOT
 from helpers.small_runs import RGB, only, run
 from safetensors.torch import load_file
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.settings.schema import taken
 
 BASE = [text for text in RGB if "epochs" not in text]
 PRETRAIN, REFINE = "runs/shapes/rgb/pretrain/latest", "runs/shapes/rgb/refine"
@@ -71,6 +75,26 @@ def test_interrupted_scoring_goes_on(place, refined):
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow(seconds=40)
+def test_two_processes_give_the_model_of_one(place, refined):
+    folder = only(place, f"{REFINE}/*")
+    expected, miou = (folder / "model.safetensors").read_bytes(), refined[2]
+    settings = [*taken("refine", BASE), f"model={PRETRAIN}", "refine.pixels=300", "refine.steps=200", "overwrite=true"]
+    two = ["trainer=ddp", "trainer.devices=2"]
+
+    def start(*extra):
+        command = [sys.executable, str(ROOT / "train.py"), "stage=refine", *settings, *two, *extra]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    done = start()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / "model.safetensors").read_bytes() == expected
+    assert json.loads((folder / "metrics.json").read_text())["miou"] == miou
+    failed = start("refine.lr=1e6")  # an error of rank zero ends the other rank
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+
+
 def test_settings_make_another_run(place):
     for change in ("refine.steps=2", "seed=1"):
         refine(PRETRAIN, change)
@@ -79,8 +103,8 @@ def test_settings_make_another_run(place):
 
 def test_features_fit_into_memory(place, capsys, monkeypatch):
     monkeypatch.setattr(
-        "hypercolumns.stages.refine.MAX_FEATURES", 10 * 16 * 7 * 7
-    )  # 7 pixels of each of 10 images, of 7 classes
+        "hypercolumns.stages.refine.MAX_FEATURES", 10 * 16 * 6 * 7
+    )  # 7 pixels of each of 10 images, of 6 classes
     refine(PRETRAIN, "refine.images=10")
     assert "7 pixels of each image in place of refine.pixels=300" in capsys.readouterr().out
 
@@ -89,6 +113,12 @@ def test_training_starts_without_second_pass(place, capsys):
     run("train", f"init_from={REFINE}/latest", "trainer.max_epochs=1")
     assert "second pass  left out" in capsys.readouterr().out
     assert Segmenter.load("runs/shapes/rgb/train/latest").second_pass is None
+
+
+def test_diverged_training_writes_no_model(place):
+    with pytest.raises(HypercolumnsError, match=r"second pass diverged by step \d+, .*; lower refine.lr"):
+        refine(PRETRAIN, "refine.lr=1e6")
+    only(place, f"{REFINE}/*")  # the folder of the failed run is gone
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,11 @@ def refine(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, columns) as loggers,
     ):
         results = training.results(cfg, loggers)
-        if not run.model.is_file():
+        if not distributed.broadcast_from_rank_zero(run.model.is_file):
             if distributed.is_rank_zero():
                 segmenter.second_pass = _second_pass(cfg, segmenter, images)
-                run.save(segmenter)
-                segmenter.second_pass = None
-            distributed.barrier()
+            run.save(segmenter)
+            segmenter.second_pass = None
         if not run.scored:
             loggers.open()
             first = results.scorer.score(LabelPredictor(segmenter, NO_TTA), val.dataset(), images.classes).figures()

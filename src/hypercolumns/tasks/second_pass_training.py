@@ -1,6 +1,7 @@
 """Train the second pass of a model, see `models.second_pass`, on pixels whose features fit in memory."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.losses import balanced_weights, cross_entropy
 from hypercolumns.models.second_pass import SecondPass
 from hypercolumns.runtime import randomness
@@ -45,6 +47,9 @@ def train_second_pass(
 
     Returns:
         The second pass, in evaluation mode on the device of the features.
+
+    Raises:
+        HypercolumnsError: if a loss or a weight is NaN or infinite.
     """
     with randomness.seeded(seed, "second pass"):
         second = SecondPass(classes, hidden)
@@ -62,6 +67,15 @@ def train_second_pass(
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
+        # Even if the loss is finite, its gradients can make the weights NaN or infinite.
+        finite = math.isfinite(losses[-1]) and (
+            step < steps or all(each.isfinite().all() for each in second.parameters())
+        )
+        if not finite:
+            raise HypercolumnsError(
+                f"the training of the second pass diverged by step {step}, with a loss of {losses[-1]:g}; lower "
+                f"refine.lr, which is {lr:g}"
+            )
         if step * REPORTS // steps > (step - 1) * REPORTS // steps:
             report(step, sum(losses) / len(losses))
             losses.clear()
