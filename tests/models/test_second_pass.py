@@ -142,6 +142,31 @@ def test_crops_are_refused():
         both.logits_at(torch.rand(1, 3, 40, 50), torch.zeros(1, 1, 2), box)
 
 
+def test_logits_have_no_gradients():
+    both, _ = models()
+    images = torch.rand(1, 3, 40, 50)
+    assert not both(images).requires_grad
+    assert not both.logits_at(images, torch.zeros(1, 1, 2)).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype):
+    both, _ = models()
+    images, points = torch.rand(2, 3, 40, 50), torch.tensor([[[7.0, 11.0]]]).expand(2, -1, -1)
+    expected = both(images)
+    both, images = both.to(dtype), images.to(dtype)
+    near = {"rtol": 0.1, "atol": float(expected.std()) / 10}
+    torch.testing.assert_close(both(images).float(), expected, **near)
+    torch.testing.assert_close(both.predict_logits_at(images, points)[:, 0], expected[:, :, 7, 11], **near)
+    assert (both.labels(images) == expected.argmax(1)).double().mean() > 0.97
+
+
+def test_hidden_is_one_number():
+    for hidden in ([6], 0, "x"):  # building many layers of a forged file would take minutes
+        with pytest.raises(HypercolumnsError, match="hidden"):
+            SecondPass(CLASSES, hidden)
+
+
 def test_features_are_not_projected():
     both, first = models()
     images, points = torch.rand(1, 3, 40, 50), torch.tensor([[[3.0, 4.0], [20.0, 49.0]]])

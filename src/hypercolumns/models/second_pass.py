@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.errors import check_int
 from hypercolumns.models.alignment import bilinear_neighbours
 from hypercolumns.models.classifiers import Classifier, MLPClassifier
 from hypercolumns.models.dense_prediction import PixelHead, bind_coordinates
@@ -42,10 +43,14 @@ class SecondPass(nn.Module):
     Attributes:
         hidden: the number of hidden units.
         classifier: the classifier of the features (..., 16 K): the K logits of the first pass, then the surroundings.
+
+    Raises:
+        ArgumentError: if `hidden` is not a whole number from 1.
     """
 
     def __init__(self, classes: int, hidden: int = 128) -> None:
         super().__init__()
+        check_int("hidden", hidden, minimum=1)
         self.hidden = hidden
         self.classifier = MLPClassifier(classes * FEATURES, classes, hidden)
         # Features are not standardised one by one. The means of a rare class hardly vary; divided by their small
@@ -59,7 +64,7 @@ class SecondPass(nn.Module):
 
     def forward(self, features: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """Compute logits (..., K) from features (..., 16 K), see `features_at`, and the coordinates of their pixels."""
-        logits: Tensor = self.classifier(features, coordinates)
+        logits: Tensor = self.classifier(features.to(self.classifier.first.weight), coordinates)
         return logits
 
     def projected(self, surroundings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,7 +78,7 @@ class SecondPass(nn.Module):
         """
         weight, bias = self.classifier.folded_first_layer()
         classes = weight.shape[1] - surroundings.shape[-1]
-        return F.linear(surroundings, weight[:, classes:]), weight[:, :classes], bias
+        return F.linear(surroundings.to(weight), weight[:, classes:]), weight[:, :classes], bias
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class BoundSecondPass:
         surroundings, weight, bias = self.projected
         logits = self.first.head(hidden, coordinates)
         hidden = F.linear(logits, weight, bias) + interpolate(surroundings, coordinates)
-        return self.second.classifier.head(hidden, coordinates)
+        return self.second.classifier.head(hidden.to(bias), coordinates)
 
 
 def with_surroundings(

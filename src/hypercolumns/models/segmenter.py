@@ -76,7 +76,8 @@ class Segmenter(nn.Module):
         palette: the colours of the classes, in the same order.
         decoding: the rules by which image files become the images above.
         scheme: the rule by which true masks become class indices.
-        second_pass: classifies each pixel again; None: one pass. Such a model takes whole images only, no crops.
+        second_pass: classifies each pixel again; None: one pass. Such a model takes whole images only, no crops, and
+            its logits have no gradients.
 
     Raises:
         HypercolumnsError: if there are more than 255 classes, if `scheme` has others, or if `decoding` gives images
@@ -135,8 +136,10 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits (B, classes, H, W) of all pixels of the images."""
-        view, size, classifier = self._prepare(images, boxes)
-        return classify_pixels(view, size, classifier, classifier.head, boxes).permute(0, 3, 1, 2)
+        # Tiles are classified again in the backward pass, but what they share, the surroundings, is computed once.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.second_pass is None):
+            view, size, classifier = self._prepare(images, boxes)
+            return classify_pixels(view, size, classifier, classifier.head, boxes).permute(0, 3, 1, 2)
 
     def visit_logits(self, images: Tensor, visit: VisitPixels) -> None:
         """Compute the logits of all pixels, and hold those of a few pixels at a time, without gradients.
@@ -166,7 +169,8 @@ class Segmenter(nn.Module):
         )
         if self.second_pass is not None:
             self._refuse_crops(boxes)
-            return self.second_pass(features_at(self.extractor, self.classifier, images, points), where)  # type: ignore[no-any-return]
+            with torch.no_grad():  # as in `forward`
+                return self.second_pass(features_at(self.extractor, self.classifier, images, points), where)  # type: ignore[no-any-return]
         logits: Tensor = self.classifier(self.extractor.at(images, points, boxes), where)
         return logits
 
