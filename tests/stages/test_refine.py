@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.paths import ROOT
 from helpers.small_runs import RGB, only, run
+from PIL import Image
 from safetensors.torch import load_file
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.reports.format import format_number
 from hypercolumns.settings.schema import taken
 
 BASE = [text for text in RGB if "epochs" not in text]
@@ -113,6 +116,21 @@ def test_training_starts_without_second_pass(place, capsys):
     run("train", f"init_from={REFINE}/latest", "trainer.max_epochs=1")
     assert "second pass  left out" in capsys.readouterr().out
     assert Segmenter.load("runs/shapes/rgb/train/latest").second_pass is None
+
+
+def test_val_images_without_labels(place, capsys):
+    names = Segmenter.load(PRETRAIN).classes
+    Path("classes.txt").write_text("\n".join(names))
+    for split, value in (("train", 1), ("val", 255)):
+        for folder, pixels in (("images", np.zeros((9, 20, 3))), ("masks", np.full((9, 20), value))):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(f"{folder}/{split}.png")
+        Path(f"{split}.txt").write_text(split)
+    data = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "data.void=255"]
+    data += ["data.train=train.txt", "data.val=val.txt", "data.missing_classes=allow", "cnn=rgb", "num_workers=0"]
+    settings = [*data, "trainer.accelerator=cpu", f"model={PRETRAIN}", "refine.steps=2"]
+    assert run("refine", *settings, base=[]) is None
+    assert f"the first pass alone: mIoU {format_number(None)}" in capsys.readouterr().out
 
 
 def test_diverged_training_writes_no_model(place):

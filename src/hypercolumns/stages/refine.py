@@ -13,6 +13,7 @@ from hypercolumns.models.model_file import find_model
 from hypercolumns.models.second_pass import FEATURES, SecondPass, features_at
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
+from hypercolumns.reports.format import format_number
 from hypercolumns.runs.results import ValImages, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed, randomness
@@ -84,7 +85,7 @@ def refine(cfg: DictConfig) -> Run:
         distributed.barrier()
         print_results(run, f"{path} with a second pass: {val.limit} {val.kind} images of {images.name}")
         alone = read_json(run.metrics)["first_pass"]["miou"]
-        console.print(f"the first pass alone: mIoU {alone:.3f}", markup=False)
+        console.print(f"the first pass alone: mIoU {format_number(alone)}", markup=False)
     return run
 
 
