@@ -21,7 +21,7 @@ from hypercolumns.settings.invocation import Invocation, invoked
 Task = TypeVar("Task", bound=Callable[..., Any])
 
 # Stages that write nothing before they end.
-NOT_RESUMABLE = ("average", "clean", "compare", "evaluate", "rank_taps", "refine", "status", "validate", "verify")
+NOT_RESUMABLE = ("average", "clean", "compare", "evaluate", "rank_taps", "status", "validate", "verify")
 
 
 def run(main: Callable[[], object]) -> None:

@@ -112,21 +112,23 @@ def _pixels(cfg: DictConfig, segmenter: Segmenter, images: DatasetIndex) -> tupl
         dataset, batch_size=None, num_workers=cfg.num_workers, worker_init_fn=ignore_signals_in_worker
     )
     sampler, device = UniformSampler(pixels), segmenter.backbone.device
-    features: list[Tensor] = []
-    labels: list[Tensor] = []
+    features = torch.empty(len(order) * pixels, len(images.classes) * FEATURES, device=device)
+    labels = torch.empty(len(features), dtype=torch.int64, device=device)
+    count = 0
     for image, mask, id, _ in track(loader, "refine: classify train images", len(dataset)):
         points = sampler(mask, randomness.generator(cfg.seed, "refine", id))
         if not len(points):
             continue
         with torch.no_grad():
-            found = features_at(segmenter.extractor, segmenter.classifier, image[None].to(device), points[None])
-        features.append(found[0])
-        labels.append(mask[points[:, 0].long(), points[:, 1].long()].long().to(device))
-    if not features:
+            found = features_at(segmenter.extractor, segmenter.classifier, image[None].to(device), points[None])[0]
+        features[count : count + len(found)] = found
+        labels[count : count + len(found)] = mask[points[:, 0].long(), points[:, 1].long()]
+        count += len(found)
+    if not count:
         raise HypercolumnsError(
             f"the train images of data {images.name} have no labelled pixel to train on; label some"
         )
-    return torch.cat(features), torch.cat(labels)
+    return features[:count], labels[:count]
 
 
 def _pixels_of_image(cfg: DictConfig, images: int, classes: int) -> int:
