@@ -175,12 +175,13 @@ def surroundings_of(view: ImageView, size: ImageSize, first: Classifier) -> Tens
 
     rows, columns = (cell_pixels(length) for length in size)
     head = bind_coordinates(likely, full_image_box(size), first.needs_coordinates)
+    first_layer = first.folded_first_layer()
     whole: Tensor | None = None
     for down, across, maps in view.windows():
         lines, strips = _inside(rows, down), _inside(columns, across)
         if lines.start == lines.stop or strips.start == strips.stop:
             continue
-        part = classify(maps, rows[lines], columns[strips], *first.folded_first_layer(), head)
+        part = classify(maps, rows[lines], columns[strips], *first_layer, head)
         if whole is None:
             whole = part.new_empty(len(part), len(rows), len(columns), part.shape[-1])
         whole[:, lines, strips] = part
