@@ -140,12 +140,12 @@ def common_settings(wanted: Training) -> list[str]:
 
 
 def run_frozen(wanted: Training) -> tuple[Path, float]:
-    """Run the stages of experiment=frozen by train.py, and return the path of the model and the time in seconds.
+    """Run the stages of experiment=frozen before refine, and return the path of the model and the time in seconds.
 
     The last epoch counts, not the best one on val samples: no contender may see the split that is scored.
     """
     weights = "null" if wanted.weights is None else wanted.weights
-    own = ["experiment=frozen", f"cnn.weights={weights}", "val_images=0", "embedding=0"]
+    own = ["experiment=frozen", f"cnn.weights={weights}", "val_images=0", "embedding=0", "second_pass=false"]
     epochs = compose_stage("experiment=frozen", "stage=pretrain").trainer.max_epochs
     own.append(f"trainer.check_val_every_n_epoch={epochs}")
     now = child_time if wanted.cpu else time.time

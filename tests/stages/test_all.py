@@ -4,12 +4,17 @@ These tests have no command line: stage all gets only the settings of the config
 """
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 from helpers.small_runs import RGB, config
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
+import hypercolumns
 from hypercolumns import HypercolumnsError
-from hypercolumns.io.files import file_hash
+from hypercolumns.io.files import file_hash, read_json
 from hypercolumns.settings import compose
 from hypercolumns.settings.schema import taken
 from hypercolumns.stages import all as all_stages
@@ -106,3 +111,61 @@ def test_fine_tuning_is_checked_first(place, monkeypatch, override, message):
     with pytest.raises(HypercolumnsError, match=message):
         run_stage(config("train", *overrides))
     assert not (place / "runs").exists()
+
+
+def steps(**more):
+    """Run stage all as a command would, with configs that Hydra composes, and return its run."""
+    settings = {"data": "shapes", "data__train_images": 12, "data__val_images": 3, "cnn": "rgb", "num_workers": 0}
+    settings |= {"sampler__n": 30, "classifier__hidden": 8, "embedding": 0, "refine__steps": 20, "refine__pixels": 50}
+    settings |= {"augment": {"scale": None, "crop": 96, "color_jitter": 0.1}}
+    settings |= {"trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    return hypercolumns.train(**settings | more)
+
+
+def test_trainings_are_averaged_then_refined():
+    run = steps(trainings=2, second_pass=True, seed=4, cnn="sqn", cnn__weights=None, cnn__taps=["features.0"])
+    runs = Path("runs/shapes/sqn")
+    assert run.folder.samefile(runs / "refine/latest")
+    assert run.history == []
+    averaged = read_json(runs / "average/latest/metrics.json")
+    assert Path(run.metrics["evaluated"]["model"]).samefile(runs / "average/latest/model.safetensors")
+    assert run.metrics["first_pass"]["miou"] == averaged["miou"]
+    trained = sorted(path for path in (runs / "train").iterdir() if not path.is_symlink())
+    assert sorted(map(str, trained)) == sorted(str(Path(path).parent) for path in averaged["evaluated"]["models"])
+    configs = [OmegaConf.load(path / "config.yaml") for path in trained]
+    # The seed changes the training alone: the random weights of the network are those of the first seed.
+    assert sorted((config.seed, config.cnn.seed) for config in configs) == [(4, 4), (5, 4)]
+    starts = [read_json(path / "run.json")["fingerprint"]["start"] for path in trained]
+    assert starts[0] == starts[1]
+    states = [load_file(path / "model.safetensors") for path in trained]
+    for name, mean in load_file(runs / "average/latest/model.safetensors").items():
+        torch.testing.assert_close(mean, (states[0][name] + states[1][name]) / 2)
+
+
+def test_second_pass_is_that_of_stage_refine(place, capsys):
+    first = steps(last_stage="pretrain")
+    both = steps(last_stage="pretrain", second_pass=True)
+    assert capsys.readouterr().out.count("score images: 3 done") == 2  # the first pass is not scored twice
+    assert not (place / "runs/shapes/rgb/train").exists()
+    assert both.metrics["first_pass"]["miou"] == first.metrics["miou"]
+    before = both.model_path.read_bytes()
+    data = ["data=shapes", "data.train_images=12", "data.val_images=3", "num_workers=0"]
+    refine = ["stage=refine", "refine.steps=20", "refine.pixels=50", f"model={first.folder}"]
+    run_stage(config("train", *data, *refine, "overwrite=true"))
+    assert both.model_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"trainings": 2, "last_stage": "pretrain"}, r"^trainings=2 is a number of trainings .*; add last_stage=train"),
+        ({"trainings": 2, "init_from": "scratch"}, r"^init_from=scratch starts with a new classifier, .*trainings=1"),
+        ({"trainings": 0}, r"^trainings=0 must be a whole number of at least 1"),
+        ({"second_pass": 1}, r"^second_pass=1 must be true or false"),
+        ({"refine__hidden": 0}, r"^refine\.hidden=0 must be"),
+    ],
+)
+def test_wrong_steps_are_refused_first(place, more, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        steps(**more)
+    assert not list(place.glob("runs/**/model.safetensors"))

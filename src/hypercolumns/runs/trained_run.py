@@ -45,7 +45,12 @@ class TrainedRun:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch, as in `metrics.csv`; an epoch lacks those that it did not measure."""
+        """The metrics of each epoch, as in `metrics.csv`; an epoch lacks those that it did not measure.
+
+        Stages average and refine have no epochs: [].
+        """
+        if self.metrics["stage"] in ("average", "refine"):
+            return []
         return [
             {name: float(value) for name, value in row.items()} for row in read_metrics_csv(self.folder / "metrics.csv")
         ]

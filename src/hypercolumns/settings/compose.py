@@ -100,6 +100,25 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
     return config
 
 
+def compose_part(cfg: DictConfig, stage: str, **inputs: Any) -> DictConfig:
+    """Compose the config of a stage that takes no experiment, with the values that stage all has for its settings.
+
+    Args:
+        cfg: the config of stage all, which contains the choices of its experiment.
+        stage: the name of the stage.
+        inputs: the values of settings that name the input of the stage, such as `model`.
+
+    Returns:
+        The config. Settings that `cfg` lacks have the defaults of the stage.
+    """
+    command = invocation.current()
+    assert command is not None  # only a command has stage all
+    config = compose_as(command, [f"stage={stage}"])
+    common = {name: cfg[name] for name in config if name in cfg and name != "stage"}
+    config.update(common | inputs)
+    return config
+
+
 def compose_as(command: invocation.Invocation, overrides: Sequence[str]) -> DictConfig:
     """Compose a config from other overrides, with the primary config and the folders of configs of a command."""
     return compose(command.hydra.job.config_name, overrides=[*command.search_path, *overrides])

@@ -107,6 +107,8 @@ SETTINGS = (
     Setting("runs", EVERY, NOTHING, path=True),
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
+    Setting("trainings", ("all",), NOTHING, at_least(1)),
+    Setting("second_pass", ("all",), NOTHING, check_bool),
     Setting(
         "seed",
         (*FEATURED, *REFINE, *AVERAGE, *EVALUATE, *COMPARE),
@@ -244,7 +246,7 @@ SETTINGS = (
     Setting("clean.caches", (), NOTHING, check_bool),
     Setting("clean.unfinished_days", (), NOTHING, optional(check_number)),
     # The second pass.
-    Setting("refine", REFINE, REFINE, check_needed_group),
+    Setting("refine", (*REFINE, "all"), REFINE, check_needed_group),
     Setting("refine.images", (), REFINE, at_least(1)),
     Setting("refine.pixels", (), REFINE, at_least(1)),
     Setting("refine.hidden", (), REFINE, at_least(1)),

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from hypercolumns.data import DatasetIndex, Example
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.files import expand_path, file_hash, read_json
 from hypercolumns.models.model_file import find_model
 from hypercolumns.models.second_pass import FEATURES, SecondPass, features_at
@@ -35,8 +36,13 @@ from hypercolumns.tasks.second_pass_training import train_second_pass
 MAX_FEATURES = 1 << 29  # numbers in the features of all pixels, 2 GiB
 
 
-def refine(cfg: DictConfig) -> Run:
+def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
     """Train a second pass of the model `model` on the train images, score both passes on val, and return the run.
+
+    Args:
+        cfg: the config of the stage.
+        scored: the run of the model, if it has just been scored with the settings of `cfg`. The first pass is then not
+            scored again. None: it is scored.
 
     Raises:
         HypercolumnsError: if the model can't be loaded, has a second pass already, or does not fit the data set; or if
@@ -74,12 +80,16 @@ def refine(cfg: DictConfig) -> Run:
             segmenter.second_pass = None
         if not run.scored:
             loggers.open()
-            first = results.scorer.score(LabelPredictor(segmenter, NO_TTA), val.dataset(), images.classes).figures()
+            before = Evaluation.load(scored.counts) if scored and scored.counts.is_file() else None
+            first = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images, before)
             refined = Segmenter.load(run.model)
             configure_inference(refined, cfg)
-            scored = results.scorer.score_model(LabelPredictor(refined, NO_TTA), val.dataset(), images)
-            about_scores = {"evaluated": {"model": str(path), **val.describe()}, "first_pass": {"miou": first["miou"]}}
-            results.write(run, {"stage": cfg.stage, **about_scores}, scored)
+            both = results.scorer.score_model(LabelPredictor(refined, NO_TTA), val.dataset(), images)
+            about_scores = {
+                "evaluated": {"model": str(path), **val.describe()},
+                "first_pass": {"miou": first.evaluation.figures()["miou"]},
+            }
+            results.write(run, {"stage": cfg.stage, **about_scores}, both)
         else:
             results.refresh(run)
         distributed.barrier()

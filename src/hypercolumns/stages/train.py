@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
-from hypercolumns.errors import setting_prefix
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.loggers import RunLoggers
 from hypercolumns.models.backbones import Backbone
@@ -46,11 +46,22 @@ from hypercolumns.tasks import SegmentationTask
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
-def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
+def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False) -> Run:
     """Train the complete model, score it on all val images, and return the run.
 
-    If the command is repeated, it does only what is missing in the run. `pretrained` is the run of stage pretrain to
-    start from if `init_from` is null; None: the newest one that fits.
+    If the command is repeated, it does only what is missing in the run.
+
+    Args:
+        cfg: the config of the stage.
+        pretrained: the run of stage pretrain to start from if `init_from` is null; None: the newest one that fits.
+        averaged: whether the weights are going to be averaged with those of other trainings from the same start.
+
+    Returns:
+        The run, finished and scored.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid or does not fit the start; or if the weights are going to be
+            averaged, and the classifier starts from random weights.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -68,6 +79,11 @@ def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
         pretrained = pretrained or find_pretrained(cfg, images, wanted, _model_before(earlier))
         named = NamedModel("the pretrained model ", pretrained.model)
     start = start_from(cfg, named, backbone, images) if named else None
+    if averaged and (start is None or start.obstacles):
+        raise HypercolumnsError(
+            f"init_from={cfg.init_from} starts with a new classifier, but trainings above 1 are averaged, so all must "
+            f"start with the weights of one classifier; set trainings=1, or leave out init_from"
+        )
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
         **({"drop_path": cfg.cnn.drop_path} if cfg.cnn.get("drop_path") and cfg.cnn.trainable else {}),

@@ -253,7 +253,8 @@ def _stages_before(stage: str | None) -> tuple[str, ...]:
 
 def _deciding(cfg: DictConfig) -> dict[str, Any]:
     """Return the settings of a config that may decide a result, also those of the user that no declaration names."""
-    nothing = {setting.name for setting in SETTINGS if setting.decides == NOTHING} - {"stage", "last_stage"}
+    nothing = {setting.name for setting in SETTINGS if setting.decides == NOTHING}
+    nothing -= {"stage", *(setting.name for setting in SETTINGS if setting.stages == ("all",))}  # which stages run
     settings = {str(name): _plain_entry(cfg, str(name)) for name in cfg if name not in nothing}
     for setting in nothing & set(BY_NAME):
         group, _, entry = setting.partition(".")

@@ -55,6 +55,11 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             f"overwrite=true can't be combined with search=optuna; to start a new search, remove the folder "
             f"{cfg.hydra.sweep.dir}"
         )
+    if cfg.get("trainings", 1) > 1 and cfg.last_stage == "train":
+        raise HypercolumnsError(
+            f"trainings={cfg.trainings} can't be combined with search=optuna, which judges single trainings; set "
+            f"trainings=1"
+        )
     if "basic_launcher" not in cfg.hydra.launcher._target_:
         raise HypercolumnsError(
             "search=optuna runs its jobs one at a time, so hydra/launcher can't be combined with it; to search in "
