@@ -1,5 +1,6 @@
 """The check that the range of an image's type fits the values of a data set."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from hypercolumns.data import voc
-from hypercolumns.data.value_check import check_values
+from hypercolumns.data.value_check import check_values, stretch_note
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import ImageDecoding
 
@@ -63,3 +64,16 @@ def test_no_data_is_not_looked_at(root):
         tifffile.imwrite(path, values, extratags=[(42113, 2, 0, "65535", True)])
     with pytest.raises(HypercolumnsError, match=r"from 300 to 300; set data\.range=\[0,511\]"):
         check(images, "dtype")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_stretched_deep_images_are_noted(root, dtype):
+    def note(images, range):
+        return stretch_note(replace(images, decoding=ImageDecoding(range=range, prefix="data.")))
+
+    stretched = ["2%", "98%"]
+    assert note(voc(root), stretched) is None  # 8 bits
+    images = deep(root, 4095, dtype)
+    wanted = r"\.jpg has more than 8 bits, or floats; data\.range=\[2%,98%\] stretches each .*, and data\.range=\[low,"
+    assert re.search(wanted, note(images, stretched))
+    assert note(images, [0, 4095]) is None

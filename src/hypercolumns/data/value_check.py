@@ -1,12 +1,14 @@
-"""Check that the range of an image's type fits the values of a data set."""
+"""Check that the range of an image's type fits the values of a data set, and say when values are stretched."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import FULL_RANGE, shown
+from hypercolumns.io.decoding import FULL_RANGE, UnknownRangeError, shown
+from hypercolumns.io.images import image_size
 from hypercolumns.io.pixel_layout import PixelLayout, fitting_interval
 from hypercolumns.io.stored import integer_limits
 
@@ -52,3 +54,23 @@ def check_values(images: DatasetIndex) -> None:
         f"{layout.text}, and the values of {len(deep)} such images are from {seen[0]} to {seen[1]}; set "
         f"{decoding.range_choices(layout, seen)}; {decoding.prefix}range={shown(layout.limits)} keeps the full range"
     )
+
+
+def stretch_note(images: DatasetIndex) -> str | None:
+    """Say that images of more than 8 bits are stretched by percentiles, as a recipe may have chosen.
+
+    Only the first image is looked at. Return None if it has 8 bits or can't be read, or if no percentiles are set.
+    """
+    decoding, pair = images.decoding, next(itertools.chain(*images.splits.values()), None)
+    if decoding.percentiles is None or pair is None:
+        return None
+    try:
+        image_size(pair.image, decoding=replace(decoding, range=None))
+    except UnknownRangeError:
+        return (
+            f"{pair.image} has more than 8 bits, or floats; {decoding.prefix}range={shown(decoding.range)} stretches "
+            f"each image by itself, and {decoding.prefix}range=[low,high] would keep their brightness comparable"
+        )
+    except HypercolumnsError:
+        pass  # the check of the files reports it
+    return None

@@ -23,7 +23,7 @@ from hypercolumns.data.labelling import LabelSettings, label_scheme
 from hypercolumns.data.layouts import seen_instead
 from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
-from hypercolumns.data.value_check import check_values
+from hypercolumns.data.value_check import check_values, stretch_note
 from hypercolumns.errors import DataNotFoundError, HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, FULL_RANGE, RGB, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
@@ -195,6 +195,8 @@ def image_index(cfg: DictConfig, decoding: ImageDecoding = AS_STORED) -> Dataset
         if images.decoding.range is None:
             check_values(images)
         check_headers(images)
+    if (note := stretch_note(images)) is not None:
+        console.print(f"data {images.name}: {note}", markup=False)
     shared = shared_ids(images)
     if shared:
         overlap = (
