@@ -142,6 +142,16 @@ def test_trainings_are_averaged_then_refined():
         torch.testing.assert_close(mean, (states[0][name] + states[1][name]) / 2)
 
 
+def test_sweep_job_trains_from_its_own_pretrained(monkeypatch):
+    """The store has the seed of the job, and not that of the second training."""
+    monkeypatch.setattr(compose, "is_sweep_job", lambda: True)
+    averaged = steps(trainings=2, seed=4, data__train_images=4, data__val_images=1)
+    runs = [Path(path).parent for path in averaged.metrics["evaluated"]["models"]]
+    assert sorted(OmegaConf.load(run / "config.yaml").seed for run in runs) == [4, 5]
+    starts = {read_json(run / "run.json")["fingerprint"]["start"]["model"] for run in runs}
+    assert starts == {file_hash(Path("runs/shapes/rgb/pretrain/latest/model.safetensors"))[:16]}
+
+
 def test_second_pass_is_that_of_stage_refine(place, capsys):
     first = steps(last_stage="pretrain")
     both = steps(last_stage="pretrain", second_pass=True)

@@ -18,7 +18,7 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.results import ValImages, score_and_write
-from hypercolumns.runs.run import Run
+from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
@@ -74,9 +74,7 @@ def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False
     shared = shared_settings(cfg, images, backbone)
     refuse_changes(cfg, earlier, shared | result_settings(cfg, "train"))
     if cfg.init_from is None:
-        shape = {"classifier": classifier_shape(plain(cfg.classifier))}
-        wanted = shared | shape | sweep_requirements(cfg, images, shared)
-        pretrained = pretrained or find_pretrained(cfg, images, wanted, _model_before(earlier))
+        pretrained = pretrained or _find_pretrained(cfg, images, shared, earlier)
         named = NamedModel("the pretrained model ", pretrained.model)
     start = start_from(cfg, named, backbone, images) if named else None
     if averaged and (start is None or start.obstacles):
@@ -107,6 +105,26 @@ def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
+
+
+def _find_pretrained(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, earlier: EarlierRun | None) -> Run:
+    """Find the newest run of stage pretrain that fits; if the training goes on from an earlier run, the start of that.
+
+    Args:
+        cfg: the config of the stage.
+        images: the data set.
+        shared: the result of `fingerprint.shared_settings`.
+        earlier: the run that the training goes on from; None: it starts from the beginning.
+
+    Returns:
+        The run.
+
+    Raises:
+        MissingInputError: if no finished run fits.
+    """
+    shape = {"classifier": classifier_shape(plain(cfg.classifier))}
+    wanted = shared | shape | sweep_requirements(cfg, images, shared)
+    return find_pretrained(cfg, images, wanted, _model_before(earlier))
 
 
 def _show_start(cfg: DictConfig, start: Start | None) -> None:
