@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_runs import RGB, config
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -19,6 +20,7 @@ from hypercolumns.settings import compose
 from hypercolumns.settings.schema import taken
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
+from hypercolumns.sweeps.search import search
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -179,3 +181,12 @@ def test_wrong_steps_are_refused_first(place, more, message):
     with pytest.raises(HypercolumnsError, match=message):
         steps(**more)
     assert not list(place.glob("runs/**/model.safetensors"))
+
+
+@pytest.mark.parametrize("trainings", ["trainings=2", "trainings=1,2"])
+def test_search_refuses_several_trainings(trainings):
+    overrides = OverridesParser.create().parse_overrides([trainings, "optimizer.lr=1e-3,1e-2"])
+    fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
+    message = f"^{trainings} can't be combined with search=optuna, which judges single trainings"
+    with pytest.raises(HypercolumnsError, match=message):
+        search(config("train", "search=optuna", *fixed), overrides, pytest.fail)

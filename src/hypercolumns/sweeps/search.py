@@ -55,10 +55,12 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             f"overwrite=true can't be combined with search=optuna; to start a new search, remove the folder "
             f"{cfg.hydra.sweep.dir}"
         )
-    if cfg.get("trainings", 1) > 1 and cfg.last_stage == "train":
+    # The config of the command has no value of a swept setting.
+    swept = [str(one.input_line) for one in overrides if one.is_sweep_override() and one.key_or_group == "trainings"]
+    if swept or (cfg.get("trainings", 1) > 1 and cfg.last_stage == "train"):
         raise HypercolumnsError(
-            f"trainings={cfg.trainings} can't be combined with search=optuna, which judges single trainings; set "
-            f"trainings=1"
+            f"{swept[0] if swept else f'trainings={cfg.trainings}'} can't be combined with search=optuna, which judges "
+            f"single trainings; set trainings=1"
         )
     if "basic_launcher" not in cfg.hydra.launcher._target_:
         raise HypercolumnsError(
