@@ -16,10 +16,13 @@ from safetensors.torch import load_file
 import hypercolumns
 from hypercolumns import HypercolumnsError
 from hypercolumns.io.files import file_hash, read_json
+from hypercolumns.runs.run import Run
+from hypercolumns.runs.trained_run import TrainedRun
 from hypercolumns.settings import compose
 from hypercolumns.settings.schema import taken
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
+from hypercolumns.sweeps.jobs import job_metrics
 from hypercolumns.sweeps.search import search
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -152,6 +155,8 @@ def test_sweep_job_trains_from_its_own_pretrained(monkeypatch):
     assert sorted(OmegaConf.load(run / "config.yaml").seed for run in runs) == [4, 5]
     starts = {read_json(run / "run.json")["fingerprint"]["start"]["model"] for run in runs}
     assert starts == {file_hash(Path("runs/shapes/rgb/pretrain/latest/model.safetensors"))[:16]}
+    seconds = sum(epoch["seconds"] for run in runs for epoch in TrainedRun(run).history)
+    assert job_metrics(Run(averaged.folder))["seconds"] == pytest.approx(seconds, abs=2e-3)
 
 
 def test_second_pass_is_that_of_stage_refine(place, capsys):

@@ -67,6 +67,8 @@ def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False
     quiet_libraries()
     distributed.launch(machine(cfg))
     training.check_training(cfg)
+    if averaged and cfg.init_from == SCRATCH:
+        raise _no_common_start(cfg)
     named = named_start(cfg)  # refuses a wrong model before the images are read
     images = data.image_index(cfg)
     earlier = earlier_run(cfg)
@@ -77,11 +79,8 @@ def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False
         pretrained = pretrained or _find_pretrained(cfg, images, shared, earlier)
         named = NamedModel("the pretrained model ", pretrained.model)
     start = start_from(cfg, named, backbone, images) if named else None
-    if averaged and (start is None or start.obstacles):
-        raise HypercolumnsError(
-            f"init_from={cfg.init_from} starts with a new classifier, but trainings above 1 are averaged, so all must "
-            f"start with the weights of one classifier; set trainings=1, or leave out init_from"
-        )
+    if averaged and start is not None and start.obstacles:
+        raise _no_common_start(cfg)
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
         **({"drop_path": cfg.cnn.drop_path} if cfg.cnn.get("drop_path") and cfg.cnn.trainable else {}),
@@ -105,6 +104,14 @@ def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
+
+
+def _no_common_start(cfg: DictConfig) -> HypercolumnsError:
+    """Return the error about trainings that are averaged, but whose classifiers start from different random weights."""
+    return HypercolumnsError(
+        f"init_from={cfg.init_from} starts with a new classifier, but trainings above 1 are averaged, so all must "
+        f"start with the weights of one classifier; set trainings=1, or leave out init_from"
+    )
 
 
 def _find_pretrained(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, earlier: EarlierRun | None) -> Run:

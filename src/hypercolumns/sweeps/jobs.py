@@ -150,18 +150,31 @@ def job_metrics(result: Any) -> dict[str, Any]:
         return {"folder": str(result)} if isinstance(result, Path) else {}
     metrics = read_json(result.metrics)
     intervals = metrics.get("intervals") or {}
-    epochs = read_metrics_csv(result.folder / "metrics.csv")
-    seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
     return {
         "miou": metrics["miou"],
         "miou_present": metrics.get("miou_present"),
         "interval": intervals.get("miou"),
         "level": intervals.get("level"),
         "boundary_miou": metrics.get("boundary_miou"),
-        "seconds": round(sum(seconds), 3) if seconds else None,
+        "seconds": _training_seconds(result),
         "folder": str(result.folder),
         "model": str(result.model) if result.model.is_file() else None,
     }
+
+
+def _training_seconds(run: Run) -> float | None:
+    """Return the time of all epochs of a run, or of the runs that it was made of; None if there are no epochs."""
+    if not run.metrics.is_file():  # the model was no run's
+        return None
+    metrics = read_json(run.metrics)
+    if metrics.get("stage") in ("average", "refine"):
+        made_of = metrics["evaluated"].get("models") or [metrics["evaluated"]["model"]]
+        seconds = [_training_seconds(Run(Path(model).parent)) for model in made_of]
+    else:
+        epochs = read_metrics_csv(run.folder / "metrics.csv")
+        seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
+    known = [each for each in seconds if each is not None]
+    return round(sum(known), 3) if known else None
 
 
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
