@@ -167,6 +167,12 @@ def test_hidden_is_one_number():
             SecondPass(CLASSES, hidden)
 
 
+def test_other_classes_are_refused():
+    _, first = models()
+    with pytest.raises(HypercolumnsError, match="the second pass has 4 classes, but the model has 3; pass one"):
+        Segmenter(first.extractor, first.classifier, first.classes, second_pass=SecondPass(4, hidden=6))
+
+
 def test_features_are_not_projected():
     both, first = models()
     images, points = torch.rand(1, 3, 40, 50), torch.tensor([[[3.0, 4.0], [20.0, 49.0]]])

@@ -41,6 +41,7 @@ class SecondPass(nn.Module):
         hidden: the number of hidden units.
 
     Attributes:
+        classes: K.
         hidden: the number of hidden units.
         classifier: the classifier of the features (..., 16 K): the K logits of the first pass, then the surroundings.
 
@@ -51,7 +52,7 @@ class SecondPass(nn.Module):
     def __init__(self, classes: int, hidden: int = 128) -> None:
         super().__init__()
         check_int("hidden", hidden, minimum=1)
-        self.hidden = hidden
+        self.classes, self.hidden = classes, hidden
         self.classifier = MLPClassifier(classes * FEATURES, classes, hidden)
         # Features are not standardised one by one. The means of a rare class hardly vary; divided by their small
         # deviation, they would count as much as those of other classes, and the training would learn them by heart.

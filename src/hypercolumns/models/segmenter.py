@@ -80,8 +80,8 @@ class Segmenter(nn.Module):
             its logits have no gradients.
 
     Raises:
-        HypercolumnsError: if there are more than 255 classes, if `scheme` has others, or if `decoding` gives images
-            with another number of channels than the backbone takes.
+        HypercolumnsError: if there are more than 255 classes, if `scheme` or `second_pass` has others, or if `decoding`
+            gives images with another number of channels than the backbone takes.
     """
 
     def __init__(
@@ -103,6 +103,11 @@ class Segmenter(nn.Module):
         if len(classes) > IGNORE_INDEX:
             raise HypercolumnsError(
                 f"{len(classes)} classes are more than a mask can hold; use at most {IGNORE_INDEX} classes"
+            )
+        if second_pass is not None and second_pass.classes != len(classes):
+            raise HypercolumnsError(
+                f"the second pass has {second_pass.classes} classes, but the model has {len(classes)}; pass one that "
+                f"was trained for these classes"
             )
         self.classes = tuple(classes)
         self.palette = tuple(palette or voc_palette(len(self.classes)))

@@ -251,8 +251,8 @@ SETTINGS = (
     Setting("refine.pixels", (), REFINE, at_least(1)),
     Setting("refine.hidden", (), REFINE, at_least(1)),
     Setting("refine.steps", (), REFINE, at_least(1)),
-    Setting("refine.lr", (), REFINE, check_number),
-    Setting("refine.weight_decay", (), REFINE, check_number),
+    Setting("refine.lr", (), REFINE, check_optimizer_number),
+    Setting("refine.weight_decay", (), REFINE, check_optimizer_number),
     Setting("refine.class_weights", (), REFINE, check_fraction),
     # Taps.
     Setting("rank", RANK, RANK, check_needed_group),
