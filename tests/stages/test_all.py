@@ -195,3 +195,8 @@ def test_search_refuses_several_trainings(trainings):
     message = f"^{trainings} can't be combined with search=optuna, which judges single trainings"
     with pytest.raises(HypercolumnsError, match=message):
         search(config("train", "search=optuna", *fixed), overrides, pytest.fail)
+
+
+def test_search_refuses_wrong_trainings():
+    with pytest.raises(HypercolumnsError, match=r"^trainings=abc must be a whole number"):
+        search(config("train", "search=optuna", "trainings=abc"), [], pytest.fail)

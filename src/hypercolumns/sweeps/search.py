@@ -50,6 +50,8 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
     """
     check_int("search.trials", cfg.search.trials, minimum=1)
     check_int("seed", cfg.seed, minimum=0)
+    trainings = cfg.get("trainings", 1)  # only stage all has this setting
+    check_int("trainings", trainings, minimum=1)
     if cfg.overwrite:
         raise HypercolumnsError(
             f"overwrite=true can't be combined with search=optuna; to start a new search, remove the folder "
@@ -57,9 +59,9 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
         )
     # The config of the command has no value of a swept setting.
     swept = [str(one.input_line) for one in overrides if one.is_sweep_override() and one.key_or_group == "trainings"]
-    if swept or (cfg.get("trainings", 1) > 1 and cfg.last_stage == "train"):
+    if swept or (trainings > 1 and cfg.last_stage == "train"):
         raise HypercolumnsError(
-            f"{swept[0] if swept else f'trainings={cfg.trainings}'} can't be combined with search=optuna, which judges "
+            f"{swept[0] if swept else f'{trainings=}'} can't be combined with search=optuna, which judges "
             f"single trainings; set trainings=1"
         )
     if "basic_launcher" not in cfg.hydra.launcher._target_:
