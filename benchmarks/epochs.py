@@ -86,7 +86,8 @@ def run(checkout: Path, settings: Sequence[str], threads: int) -> Timing:
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(checkout / "src")},
         ).stdout
         seconds, cpu = time.perf_counter() - start, _cpu_seconds() - before
-        finished = sorted(Path(runs).glob("*/*/*/[!l]*/metrics.json"))  # [!l] leaves out the link `latest`
+        found = Path(runs).glob("*/*/*/[!l]*/metrics.json")  # [!l] leaves out the link `latest`
+        finished = sorted(found, key=lambda path: path.stat().st_mtime_ns)
         miou = {path.parents[1].name: float(read_json(path)["miou"]) for path in finished}
     return Timing(seconds, cpu, statistics.median(last_epochs(output)), miou)
 

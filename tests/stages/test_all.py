@@ -1,6 +1,6 @@
 """Stage all, which runs the other stages one after another, on a tiny data set.
 
-These tests have no command line: stage all gets only the settings of the config.
+The first tests have no command line: stage all gets only the settings of the config.
 """
 
 import json

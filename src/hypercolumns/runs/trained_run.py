@@ -10,6 +10,8 @@ from hypercolumns.io.files import read_json
 from hypercolumns.models.predictor import SegmentationPredictor
 from hypercolumns.runs.run import Run
 
+WITHOUT_EPOCHS = ("average", "refine")  # stages that make a model of the models of other runs
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -49,7 +51,7 @@ class TrainedRun:
 
         Stages average and refine have no epochs: [].
         """
-        if self.metrics["stage"] in ("average", "refine"):
+        if self.metrics["stage"] in WITHOUT_EPOCHS:
             return []
         return [
             {name: float(value) for name, value in row.items()} for row in read_metrics_csv(self.folder / "metrics.csv")

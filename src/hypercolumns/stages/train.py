@@ -46,7 +46,7 @@ from hypercolumns.tasks import SegmentationTask
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
-def train(cfg: DictConfig, pretrained: Run | None = None, averaged: bool = False) -> Run:
+def train(cfg: DictConfig, pretrained: Run | None = None, *, averaged: bool = False) -> Run:
     """Train the complete model, score it on all val images, and return the run.
 
     If the command is repeated, it does only what is missing in the run.

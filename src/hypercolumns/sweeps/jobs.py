@@ -24,6 +24,7 @@ from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import read_json, write_json
 from hypercolumns.overrides import quote_word
 from hypercolumns.runs.run import Run
+from hypercolumns.runs.trained_run import WITHOUT_EPOCHS
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import command_line, compose_stage, without_quotes
 from hypercolumns.settings.inference import quiet_libraries
@@ -167,7 +168,7 @@ def _training_seconds(run: Run) -> float | None:
     if not run.metrics.is_file():  # the model was no run's
         return None
     metrics = read_json(run.metrics)
-    if metrics.get("stage") in ("average", "refine"):
+    if metrics.get("stage") in WITHOUT_EPOCHS:
         made_of = metrics["evaluated"].get("models") or [metrics["evaluated"]["model"]]
         seconds = [_training_seconds(Run(Path(model).parent)) for model in made_of]
     else:
