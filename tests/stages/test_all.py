@@ -157,6 +157,8 @@ def test_sweep_job_trains_from_its_own_pretrained(monkeypatch):
     assert starts == {file_hash(Path("runs/shapes/rgb/pretrain/latest/model.safetensors"))[:16]}
     seconds = sum(epoch["seconds"] for run in runs for epoch in TrainedRun(run).history)
     assert job_metrics(Run(averaged.folder))["seconds"] == pytest.approx(seconds, abs=2e-3)
+    (runs[0] / "metrics.json").unlink()  # as in a run that was interrupted
+    assert len(TrainedRun(runs[0]).history) == 1
 
 
 def test_second_pass_is_that_of_stage_refine(place, capsys):

@@ -10,8 +10,6 @@ from hypercolumns.io.files import read_json
 from hypercolumns.models.predictor import SegmentationPredictor
 from hypercolumns.runs.run import Run
 
-WITHOUT_EPOCHS = ("average", "refine")  # stages that make a model of the models of other runs
-
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -49,10 +47,7 @@ class TrainedRun:
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch, as in `metrics.csv`; an epoch lacks those that it did not measure.
 
-        Stages average and refine have no epochs: [].
+        Stages average and refine have no epochs, so their list is empty; their `metrics.csv` has a row for each class.
         """
-        if self.metrics["stage"] in WITHOUT_EPOCHS:
-            return []
-        return [
-            {name: float(value) for name, value in row.items()} for row in read_metrics_csv(self.folder / "metrics.csv")
-        ]
+        rows = read_metrics_csv(self.folder / "metrics.csv")
+        return [{name: float(value) for name, value in row.items()} for row in rows if "epoch" in row]

@@ -196,7 +196,7 @@ def image_index(cfg: DictConfig, decoding: ImageDecoding = AS_STORED) -> Dataset
             check_values(images)
         check_headers(images)
     if (note := stretch_note(images)) is not None:
-        console.print(f"data {images.name}: {note}", markup=False)
+        console.print(f"data {images.name}: {escape_control_chars(note)}", markup=False)
     shared = shared_ids(images)
     if shared:
         overlap = (

@@ -18,13 +18,12 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Sweep
 from omegaconf import DictConfig
 
 from hypercolumns.callbacks import PrunedError
-from hypercolumns.callbacks.metrics_csv import read_metrics_csv
 from hypercolumns.cli.messages import error_line
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import read_json, write_json
 from hypercolumns.overrides import quote_word
 from hypercolumns.runs.run import Run
-from hypercolumns.runs.trained_run import WITHOUT_EPOCHS
+from hypercolumns.runs.trained_run import TrainedRun
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import command_line, compose_stage, without_quotes
 from hypercolumns.settings.inference import quiet_libraries
@@ -168,12 +167,11 @@ def _training_seconds(run: Run) -> float | None:
     if not run.metrics.is_file():  # the model was no run's
         return None
     metrics = read_json(run.metrics)
-    if metrics.get("stage") in WITHOUT_EPOCHS:
+    if metrics.get("stage") in ("average", "refine"):
         made_of = metrics["evaluated"].get("models") or [metrics["evaluated"]["model"]]
         seconds = [_training_seconds(Run(Path(model).parent)) for model in made_of]
     else:
-        epochs = read_metrics_csv(run.folder / "metrics.csv")
-        seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
+        seconds = [epoch.get("seconds") for epoch in TrainedRun(run.folder).history]
     known = [each for each in seconds if each is not None]
     return round(sum(known), 3) if known else None
 
