@@ -81,6 +81,16 @@ def test_run_is_made_once(place, capsys):
     assert "average" in capsys.readouterr().out
 
 
+def test_boundary_width_averages_nothing_again(place):
+    miou = average("seed0", "seed1")
+    folder = only(place, "runs/shapes/rgb/average/*")
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert average("seed0", "seed1", extra=["boundary_width=7"]) == miou
+    assert only(place, "runs/shapes/rgb/average/*") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert json.loads((folder / "metrics.json").read_text())["boundary_width"] == 7
+
+
 def test_batch_norm_of_three_models(tmp_path):
     paths = []
     torch.manual_seed(0)

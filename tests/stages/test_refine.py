@@ -78,6 +78,18 @@ def test_interrupted_scoring_goes_on(place, refined):
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_boundary_width_trains_nothing_again(place, refined):
+    folder = only(place, f"{REFINE}/*")
+    narrow = json.loads((folder / "metrics.json").read_text())
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert refine(PRETRAIN, "boundary_width=7") == refined[2]
+    assert only(place, f"{REFINE}/*") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    wide = json.loads((folder / "metrics.json").read_text())
+    assert (narrow["boundary_width"], wide["boundary_width"]) == (3, 7)
+    assert wide["boundary_miou"] > narrow["boundary_miou"]
+
+
 @pytest.mark.slow(seconds=40)
 def test_two_processes_give_the_model_of_one(place, refined):
     folder = only(place, f"{REFINE}/*")

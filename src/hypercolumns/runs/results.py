@@ -184,7 +184,7 @@ def score_and_write(
         monitor: the metric that selected the best epoch.
         load: reads the model from a file and prepares it for inference on this machine.
     """
-    if not _is_scored(run, val.limit, results.scorer.boundary_width):
+    if not is_scored(run, val.limit, results.scorer.boundary_width):
         scored = None
         if val.limit:
             segmenter = load(run.model)
@@ -205,8 +205,17 @@ def print_results(run: Run, title: str) -> None:
     print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
 
 
-def _is_scored(run: Run, limit: int, boundary_width: int) -> bool:
-    """Whether a run has metrics of at least `limit` images, measured with the given boundary width."""
+def is_scored(run: Run, limit: int, boundary_width: int) -> bool:
+    """Whether a run has the metrics that a command asks for.
+
+    Args:
+        run: the run.
+        limit: the number of images to score; metrics of more images do, too.
+        boundary_width: the width in pixels that the boundary metrics must have.
+
+    Returns:
+        False, too, if the run is not finished.
+    """
     if not run.scored:
         return False
     metrics = read_json(run.metrics)

@@ -9,7 +9,7 @@ from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.models.model_file import find_model
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.models.weight_average import average_models
-from hypercolumns.runs.results import ValImages, print_results
+from hypercolumns.runs.results import ValImages, is_scored, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed
 from hypercolumns.settings import training
@@ -42,7 +42,7 @@ def average(cfg: DictConfig) -> Run:
     check_classes(segmenter, images, f"models={paths[0]}")
     check_decoding(segmenter, images, f"models={paths[0]}")
     about = {"models": sorted(file_hash(path)[:16] for path in paths), "precision": cfg.trainer.precision}
-    fingerprint = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
+    fingerprint = {"data": images.fingerprint(), **about}
     columns = words({"stage": cfg.stage, **about})
     val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
     parent = local_path(cfg, "runs") / images.name / folder_name(cfg, segmenter) / cfg.stage
@@ -51,11 +51,12 @@ def average(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, columns) as loggers,
     ):
         results = training.results(cfg, loggers)
-        if not (run.scored and run.model.is_file()):
+        if not run.model.is_file():
+            run.save(segmenter)
+        if not is_scored(run, val.limit, cfg.boundary_width):
             loggers.open()
             configure_inference(segmenter, cfg)
             scored = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images)
-            run.save(segmenter)
             results.write(
                 run, {"stage": cfg.stage, "evaluated": {"models": [*map(str, paths)], **val.describe()}}, scored
             )

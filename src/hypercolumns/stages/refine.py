@@ -15,7 +15,7 @@ from hypercolumns.models.second_pass import FEATURES, SecondPass, features_at
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
-from hypercolumns.runs.results import ValImages, print_results
+from hypercolumns.runs.results import ValImages, is_scored, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
@@ -64,7 +64,7 @@ def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
     check_decoding(segmenter, images, f"model={path}")
     settings = {"refine": plain(cfg.refine), "seed": cfg.seed}
     about = {"model": file_hash(path)[:16], "precision": cfg.trainer.precision}
-    fingerprint = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about, **settings}
+    fingerprint = {"data": images.fingerprint(), **about, **settings}
     columns = words({"stage": cfg.stage, **about})
     val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
     parent = local_path(cfg, "runs") / images.name / folder_name(cfg, segmenter) / cfg.stage
@@ -78,7 +78,7 @@ def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
                 segmenter.second_pass = _second_pass(cfg, segmenter, images)
             run.save(segmenter)
             segmenter.second_pass = None
-        if not run.scored:
+        if not is_scored(run, val.limit, cfg.boundary_width):
             loggers.open()
             before = Evaluation.load(scored.counts) if scored and scored.counts.is_file() else None
             first = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images, before)
