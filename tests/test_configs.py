@@ -191,9 +191,9 @@ def test_message_names_the_setting_to_use(stage):
     assert not_taken("init_from", "evaluate").endswith("leave out init_from")
 
 
-@pytest.mark.parametrize("option", ["data=_subset", "experiment=frozen/_training"])
+@pytest.mark.parametrize("option", ["data=_subset", "cnn=_backbone"])
 def test_shared_part_is_no_option(option, run_script, tmp_path):
-    stage = "train" if option.startswith("experiment") else "validate"
+    stage = "train" if option.startswith("cnn") else "validate"
     result = run_script("train.py", f"stage={stage}", option, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (
         2,
@@ -322,6 +322,16 @@ def test_recipes_differ_only_in_stage_train():
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
     assert (complete.wise_ft_alpha, finetune.wise_ft_alpha) == (None, None)
+
+
+@pytest.mark.parametrize("experiment", ["original", "frozen", "finetune"])
+@pytest.mark.parametrize(
+    ("stage", "option"), [("train", "classifier=linear"), ("train", "classifier=grid"), ("extract", "sampler=boundary")]
+)
+def test_chosen_part_replaces_the_recipes(experiment, stage, option):
+    """An experiment chooses parts by their files, so the file that a command chooses is used with its own values."""
+    group = option.partition("=")[0]
+    assert plain(f"stage={stage}", f"experiment={experiment}", option)[group] == plain(f"stage={stage}", option)[group]
 
 
 def test_best_is_finetune_three_times():
