@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers import small_runs
 from helpers.paths import CONF, ROOT
+from helpers.quick import RememberedChoices
+from hydra._internal import config_loader_impl
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
@@ -282,6 +284,16 @@ def test_small_runs_compose_like_the_command_line():
         "~callbacks.prediction_panels",
     ]
     assert composed(*overrides) == small_runs.composed("train", *overrides)
+
+
+def test_remembered_choices_are_those_of_hydra(monkeypatch):
+    compose = small_runs.composed.__wrapped__
+    commands = [["cnn=rgb", "seed=1"], ["cnn=rgb", "seed=2", "~search"], ["cnn=vgg", "seed=1", "experiment=finetune"]]
+    remembered = [compose("train", *overrides) for overrides in [*commands, *commands]]
+    loader = config_loader_impl.ConfigLoaderImpl
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", RememberedChoices.find)
+    monkeypatch.setattr(loader, "_compose_config_from_defaults_list", RememberedChoices.merge)
+    assert remembered == 2 * [compose("train", *overrides) for overrides in commands]
 
 
 def test_each_file_opens_with_a_comment():
