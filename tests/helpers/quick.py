@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import omegaconf._utils
 import pytest
+import torch
 import yaml
 from hydra._internal import config_loader_impl, defaults_list
 from lightning_fabric.utilities import registry
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultMetric
 
 from helpers.paths import ROOT
 from hypercolumns.callbacks import MetricsCSV
+from hypercolumns.runs import environment
 from hypercolumns.runs.results import Results
 from hypercolumns.settings import training
 from hypercolumns.visualization.panels import panels
@@ -114,9 +117,17 @@ def quick_configs() -> Iterator[None]:
 
 @contextmanager
 def quick_trainers() -> Iterator[None]:
-    """Search the installed packages for callbacks of Lightning once, and not for each of some thousand trainers."""
+    """Spare some thousand trainers what is the same each time.
+
+    Lightning searches the installed packages for callbacks, and looks through each logged number for what it must move
+    to the device, also where there is only a CPU. A run records the state of the project's checkout.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "entry_points", functools.cache(registry.entry_points))
+        for state in ("commit", "changes"):
+            patch.setattr(environment, state, functools.cache(getattr(environment, state)))
+        if not torch.accelerator.is_available():
+            patch.setattr(_ResultMetric, "to", lambda metric, device: metric)
         yield
 
 
