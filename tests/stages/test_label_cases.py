@@ -15,7 +15,7 @@ NAMES = ("background", "road", "car")
 PICTURE = np.array([(90, 90, 90), (200, 40, 40), (40, 40, 200)], np.uint8)  # the colour of each class in the images
 COLOURS = ((0, 0, 0), (52, 209, 183), (250, 50, 83))  # the colour of each class in the masks
 NOISE = (250, 250, 250)  # the colour of void in the images: if void were trained, it would be a class
-SETTINGS = ["classifier.hidden=16", "trainer.max_epochs=12", "batch_size=64", "optimizer.lr=0.02"]
+SETTINGS = ["classifier.hidden=16", "trainer.max_epochs=4", "batch_size=64", "optimizer.lr=0.1"]
 
 
 def truth(number):
