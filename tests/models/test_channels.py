@@ -124,7 +124,7 @@ def test_onnx_agrees_with_a_resizing_model(tmp_path):
 
 
 def test_torch_program_agrees_with_the_model(tmp_path):
-    model = make()
+    model = make("rgb", ["image", "pyramid:2"])
     with torch.no_grad():
         expected = model(TENSOR[None])
     export_torch(model, tmp_path / "model.pt2", "float", "logits")
