@@ -4,9 +4,10 @@ import re
 import runpy
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -17,7 +18,9 @@ from helpers.paths import ROOT
 from helpers.quick import quick_pictures
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+import hypercolumns
 from hypercolumns.cli.paths import quote_paths
+from hypercolumns.runs.trained_run import TrainedRun
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.predict import check_predict_settings
 from hypercolumns.settings.schema import stages_named, taken
@@ -36,6 +39,8 @@ TINY = [
     "embedding=0",
     "pixels=200",
     "rank.samples=500",
+    "refine.steps=20",
+    "refine.pixels=100",
 ]
 FEW = {"trainer.max_epochs": 1, "search.trials": 2}  # in place of what a page says
 TINY_SHAPES = ["data.train_images=6", "data.val_images=2"]
@@ -85,7 +90,9 @@ class Reader:
     def python(self, block: Block) -> None:
         code = compile("\n" * (block.line - 1) + block.text, "snippet", "exec")
         if not block.needs:
-            exec(code, self.names)
+            with self.monkeypatch.context() as patch:
+                patch.setattr(hypercolumns, "train", train_briefly)
+                exec(code, self.names)
 
     def command(self, words: list[str], needs: str | None) -> None:
         if words[:2] == ["uv", "run"]:
@@ -138,6 +145,13 @@ class Reader:
         more = [setting for setting in [*TINY, *shapes] if setting.partition("=")[0] not in given]
         short = [f"{key}={FEW[key]}" if (key := setting.partition("=")[0]) in FEW else setting for setting in settings]
         return [*short, *taken(stages_named(settings)[0], more)]
+
+
+def train_briefly(*given: Any, real: Callable[..., TrainedRun] = hypercolumns.train, **settings: Any) -> TrainedRun:
+    """Call `hypercolumns.train` with what makes it quick, unless the page itself says how long to train."""
+    tiny = (text.partition("=") for text in taken("all", TINY))
+    more = {name.replace(".", "__"): int(value) for name, _, value in tiny}
+    return real(*given, **(more | settings))
 
 
 def sweep_jobs(settings: list[str]) -> list[list[str]]:
