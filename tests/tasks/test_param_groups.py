@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import timm
@@ -13,6 +14,8 @@ from hypercolumns.tasks import schedules
 from hypercolumns.tasks.optimization import optimizer_with_schedule
 from hypercolumns.tasks.param_groups import ParamGroupConfig, is_decayed
 
+CONSTANT = partial(schedules.cosine, min_lr_ratio=1)
+
 
 @pytest.fixture(scope="module")
 def backbone():
@@ -24,7 +27,7 @@ def classifier(backbone):
     return MLPClassifier(backbone.channels, 3, hidden=4)
 
 
-def optimizer(groups, steps=10, schedule=schedules.constant):
+def optimizer(groups, steps=10, schedule=CONSTANT):
     def make(parameters):
         return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.5)
 
