@@ -329,7 +329,8 @@ def test_recipes_differ_only_in_stage_train():
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == (4, 700)
-    assert (complete.ema, finetune.ema) == (0.99, 0.995)
+    assert (complete.ema, complete.scheduler.min_lr_ratio) == (0.99, 0)
+    assert (finetune.ema, finetune.scheduler.min_lr_ratio) == (0.999, 1)
     assert finetune.trainer.max_epochs == finetune.trainer.check_val_every_n_epoch == 16
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
