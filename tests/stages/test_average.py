@@ -84,11 +84,24 @@ def test_run_is_made_once(place, capsys):
 def test_boundary_width_averages_nothing_again(place):
     miou = average("seed0", "seed1")
     folder = only(place, "runs/shapes/rgb/average/*")
+    narrow = json.loads((folder / "metrics.json").read_text())
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert average("seed0", "seed1", extra=["boundary_width=7"]) == miou
     assert only(place, "runs/shapes/rgb/average/*") == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
-    assert json.loads((folder / "metrics.json").read_text())["boundary_width"] == 7
+    wide = json.loads((folder / "metrics.json").read_text())
+    assert (narrow["boundary_width"], wide["boundary_width"]) == (3, 7)
+    assert wide["boundary_miou"] != narrow["boundary_miou"]
+
+
+def test_interrupted_scoring_is_done_again(place):
+    average("seed0", "seed1")
+    metrics = only(place, "runs/shapes/rgb/average/*") / "metrics.json"
+    narrow = metrics.read_text()
+    average("seed0", "seed1", extra=["boundary_width=7"])
+    metrics.write_text(narrow)  # as if the command had ended after it wrote the confusion matrices
+    average("seed0", "seed1")
+    assert json.loads(metrics.read_text())["boundary_miou"] == json.loads(narrow)["boundary_miou"]
 
 
 def test_batch_norm_of_three_models(tmp_path):

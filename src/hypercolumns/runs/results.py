@@ -51,6 +51,15 @@ class Results:
     confusion_picture: Callable[..., Any] = confusion_picture
     panels: Callable[..., Image.Image] = panels
 
+    def has_scored(self, run: Run, limit: int) -> bool:
+        """Whether a run is finished and has scored at least `limit` images with the boundary width of the scorer."""
+        if limit == 0 or not run.scored:
+            return run.scored
+        if not run.counts.is_file():
+            return False
+        evaluation = Evaluation.load(run.counts)  # the metrics may be older, if the last command was interrupted
+        return len(evaluation.ids) >= limit and evaluation.boundary_width == self.scorer.boundary_width
+
     def write(self, run: Run, about: Mapping[str, Any], scored: ScoredImages | None) -> None:
         """Write a run's metrics, tables and pictures, log them, and mark the run as finished.
 
@@ -184,7 +193,7 @@ def score_and_write(
         monitor: the metric that selected the best epoch.
         load: reads the model from a file and prepares it for inference on this machine.
     """
-    if not is_scored(run, val.limit, results.scorer.boundary_width):
+    if not results.has_scored(run, val.limit):
         scored = None
         if val.limit:
             segmenter = load(run.model)
@@ -203,21 +212,3 @@ def print_results(run: Run, title: str) -> None:
     metrics = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
-
-
-def is_scored(run: Run, limit: int, boundary_width: int) -> bool:
-    """Whether a run has the metrics that a command asks for.
-
-    Args:
-        run: the run.
-        limit: the number of images to score; metrics of more images do, too.
-        boundary_width: the width in pixels that the boundary metrics must have.
-
-    Returns:
-        False, too, if the run is not finished.
-    """
-    if not run.scored:
-        return False
-    metrics = read_json(run.metrics)
-    same_width = metrics["images"] == 0 or metrics.get("boundary_width") == boundary_width
-    return bool(metrics["images"] >= limit and same_width)

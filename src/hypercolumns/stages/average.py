@@ -9,7 +9,7 @@ from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.models.model_file import find_model
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.models.weight_average import average_models
-from hypercolumns.runs.results import ValImages, is_scored, print_results
+from hypercolumns.runs.results import ValImages, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed
 from hypercolumns.settings import training
@@ -51,12 +51,12 @@ def average(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, columns) as loggers,
     ):
         results = training.results(cfg, loggers)
-        if not run.model.is_file():
-            run.save(segmenter)
-        if not is_scored(run, val.limit, cfg.boundary_width):
+        if not (run.model.is_file() and results.has_scored(run, val.limit)):
             loggers.open()
             configure_inference(segmenter, cfg)
             scored = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images)
+            if not distributed.broadcast_from_rank_zero(run.model.is_file):
+                run.save(segmenter)
             results.write(
                 run, {"stage": cfg.stage, "evaluated": {"models": [*map(str, paths)], **val.describe()}}, scored
             )

@@ -15,7 +15,7 @@ from hypercolumns.models.second_pass import FEATURES, SecondPass, features_at
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
-from hypercolumns.runs.results import ValImages, is_scored, print_results
+from hypercolumns.runs.results import ValImages, print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
@@ -78,7 +78,7 @@ def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
                 segmenter.second_pass = _second_pass(cfg, segmenter, images)
             run.save(segmenter)
             segmenter.second_pass = None
-        if not is_scored(run, val.limit, cfg.boundary_width):
+        if not results.has_scored(run, val.limit):
             loggers.open()
             before = Evaluation.load(scored.counts) if scored and scored.counts.is_file() else None
             first = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images, before)
