@@ -113,6 +113,7 @@ def test_optimizers_and_schedules_are_built(kind, decay):
         (lambda cfg: loss(cfg, None), "loss.keep_ratio=2"),
         (optimization, "optimizer.layer_decay=2"),
         (lambda cfg: optimization(cfg)["scheduler"](None, 10), "scheduler.warmup_fraction=2"),
+        (lambda cfg: optimization(cfg)["scheduler"](None, 10), "scheduler.min_lr_ratio=2"),
         (lambda cfg: trainer(cfg, None, None, None, None), "callbacks.prediction_panels.fixed=-1"),
         (check_settings, "ema=2"),
     ],
@@ -331,13 +332,17 @@ def test_recipes_differ_only_in_stage_train():
     assert (finetune.cnn.trainable, finetune.pixels) == (4, 700)
     assert (complete.ema, complete.scheduler.min_lr_ratio) == (0.99, 0)
     assert (finetune.ema, finetune.scheduler.min_lr_ratio) == (0.999, 1)
+    decays = [
+        composed("experiment=finetune", "stage=train", f"scheduler={name}").scheduler for name in ("cosine", "poly")
+    ]
+    assert [(decay.kind, decay.min_lr_ratio) for decay in decays] == [("cosine", 0), ("poly", 0)]
     assert finetune.trainer.max_epochs == finetune.trainer.check_val_every_n_epoch == 16
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
     assert (complete.wise_ft_alpha, finetune.wise_ft_alpha) == (None, None)
 
 
-@pytest.mark.parametrize("experiment", ["original", "frozen", "finetune"])
+@pytest.mark.parametrize("experiment", ["original", "frozen", "complete", "finetune", "best"])
 @pytest.mark.parametrize(
     ("stage", "option"), [("train", "classifier=linear"), ("train", "classifier=grid"), ("extract", "sampler=boundary")]
 )

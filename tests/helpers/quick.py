@@ -90,7 +90,7 @@ class RememberedChoices:
         key = (files, chosen, *arguments.values())
         if key not in self.found:
             self.found[key] = self.find(repo=repo, overrides_list=overrides_list, **arguments)
-        return replace(self.found[key], config_overrides=values)
+        return replace(self.found[key], config_overrides=values)  # Hydra reads the other parts, and changes none
 
     def merge_once(self, loader, defaults, repo):
         files = files_of_project(repo)

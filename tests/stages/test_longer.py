@@ -192,6 +192,9 @@ def test_command_that_goes_on_is_printed(world, monkeypatch, capsys):
     for silent in ([], ["trainer.max_epochs=3", "batch_size=900"], ["trainer.max_epochs=1"]):
         train(world, "pretrain", "trainer.max_epochs=2", "patience=3", *silent)
         assert "go on from it" not in capsys.readouterr().out
+    train(world, "pretrain", *FLAT, "trainer.max_epochs=1")
+    train(world, "pretrain", *FLAT, "trainer.max_epochs=2")
+    assert "because a run has a fixed number of epochs" in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(compose, "is_sweep_job", lambda: True)
     pretrain(small_runs.config("train", *small_runs.RGB, "stage=pretrain", *PRETRAIN, "trainer.max_epochs=4"))
     assert "go on from it" not in capsys.readouterr().out

@@ -133,7 +133,7 @@ def _announce(cfg: DictConfig, parent: Path, fingerprint: Fingerprint) -> None:
     folder = parent / earlier.run.folder.name
     others = [text for text in compose.overrides() if setting_of(text) not in ("stage", "resume_from", "overwrite")]
     command = compose.command_line([f"stage={cfg.stage}", *taken(cfg.stage, others), f"resume_from={folder}"])
-    fixed = cfg.scheduler.kind == "constant" and not cfg.scheduler.warmup_fraction
+    fixed = cfg.scheduler.get("min_lr_ratio") == 1 and not cfg.scheduler.get("warmup_fraction")
     why = (
         "the learning rate follows its schedule over all epochs" if not fixed else "a run has a fixed number of epochs"
     )

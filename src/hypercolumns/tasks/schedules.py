@@ -43,7 +43,7 @@ def poly(
     power: float = 0.9,
     warmup_start: float = 0.0,
 ) -> LambdaLR:
-    """Decay the learning rate by (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
+    """Decay the learning rate as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
 
     The progress rises from 0 at the end of the warm-up to 1 at the end of the training.
 
