@@ -51,15 +51,6 @@ class Results:
     confusion_picture: Callable[..., Any] = confusion_picture
     panels: Callable[..., Image.Image] = panels
 
-    def has_scored(self, run: Run, limit: int) -> bool:
-        """Whether a run is finished and has scored at least `limit` images with the boundary width of the scorer."""
-        if limit == 0 or not run.scored:
-            return run.scored
-        if not run.counts.is_file():
-            return False
-        evaluation = Evaluation.load(run.counts)  # the metrics may be older, if the last command was interrupted
-        return len(evaluation.ids) >= limit and evaluation.boundary_width == self.scorer.boundary_width
-
     def write(self, run: Run, about: Mapping[str, Any], scored: ScoredImages | None) -> None:
         """Write a run's metrics, tables and pictures, log them, and mark the run as finished.
 
@@ -92,19 +83,34 @@ class Results:
             write_class_metrics(run.folder / "metrics.csv", metrics)
         run.mark_finished(metrics)
 
-    def refresh(self, run: Run) -> None:
-        """Recompute a finished run's metrics from its confusion matrices, with the current settings.
+    def reuse(self, run: Run, limit: int) -> bool:
+        """Return whether a run has the results that a command asks for; if so, bring its metrics up to date.
 
-        The confidence intervals may have other settings, and an earlier version may have written fewer metrics. Only
-        rank zero does this, and only if the run has scored images.
+        Rank zero recomputes the metrics from the confusion matrices: the confidence intervals may have other settings,
+        an earlier version may have written fewer metrics, and an interrupted command older ones.
+
+        Args:
+            run: the run.
+            limit: the number of images to score. Results of more images do, too.
+
+        Returns:
+            Whether the run is finished, and has scored the images with the boundary width of the scorer.
         """
-        if distributed.is_rank_zero() and run.counts.is_file():
-            evaluation, metrics = Evaluation.load(run.counts), read_json(run.metrics)
+        if not run.scored:
+            return False
+        if not run.counts.is_file():
+            return limit == 0
+        evaluation = Evaluation.load(run.counts)
+        if limit and (len(evaluation.ids) < limit or evaluation.boundary_width != self.scorer.boundary_width):
+            return False
+        if distributed.is_rank_zero():
+            metrics = read_json(run.metrics)
             current = metrics | evaluation.figures() | {"intervals": self.scorer.intervals(evaluation)}
             if metrics != current:
                 write_json(run.metrics, current)
                 if self.per_class:
                     write_class_metrics(run.folder / "metrics.csv", current)
+        return True
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
         """Draw some scored images with their labels: first evenly spaced images, then the images with the lowest mIoU.
@@ -193,7 +199,7 @@ def score_and_write(
         monitor: the metric that selected the best epoch.
         load: reads the model from a file and prepares it for inference on this machine.
     """
-    if not results.has_scored(run, val.limit):
+    if not results.reuse(run, val.limit):
         scored = None
         if val.limit:
             segmenter = load(run.model)
@@ -201,8 +207,6 @@ def score_and_write(
             scored = results.scorer.score_model(labeller, val.dataset(), val.images, validated)
         evaluated = {"model": run.model.name, **val.describe()}
         results.write(run, {"stage": stage, **best_epoch(run.folder, monitor), "evaluated": evaluated}, scored)
-    else:
-        results.refresh(run)
     distributed.barrier()
     print_results(run, f"{stage}: {read_json(run.metrics)['images'] or 'no'} {val.kind} images of {val.images.name}")
 

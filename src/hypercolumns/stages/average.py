@@ -51,7 +51,7 @@ def average(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, columns) as loggers,
     ):
         results = training.results(cfg, loggers)
-        if not (run.model.is_file() and results.has_scored(run, val.limit)):
+        if not (run.model.is_file() and results.reuse(run, val.limit)):
             loggers.open()
             configure_inference(segmenter, cfg)
             scored = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images)
@@ -60,8 +60,6 @@ def average(cfg: DictConfig) -> Run:
             results.write(
                 run, {"stage": cfg.stage, "evaluated": {"models": [*map(str, paths)], **val.describe()}}, scored
             )
-        else:
-            results.refresh(run)
         distributed.barrier()
         print_results(run, f"average of {len(paths)} models: {val.limit} {val.kind} images of {images.name}")
     return run

@@ -95,13 +95,11 @@ def evaluate(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, columns) as loggers,
     ):
         results = training.results(cfg, loggers)
-        if not run.scored:
+        if not results.reuse(run, len(images.splits[split])):
             loggers.open()
             resolution = {"split": split, "resolution": "original"}
             evaluated = {"what": subject.name, "data": images.name, **resolution, **about, **left_out}
             results.write(run, {"stage": "evaluate", "evaluated": evaluated}, subject.score(results.scorer))
-        else:
-            results.refresh(run)
         distributed.barrier()
         kind = split if group is None else left_out_kind(group)
         print_results(run, f"{subject.name}: {len(images.splits[split])} {kind} images of {images.name}")

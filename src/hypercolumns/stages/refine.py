@@ -78,7 +78,7 @@ def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
                 segmenter.second_pass = _second_pass(cfg, segmenter, images)
             run.save(segmenter)
             segmenter.second_pass = None
-        if not results.has_scored(run, val.limit):
+        if not results.reuse(run, val.limit):
             loggers.open()
             before = Evaluation.load(scored.counts) if scored and scored.counts.is_file() else None
             first = results.scorer.score_model(LabelPredictor(segmenter, NO_TTA), val.dataset(), images, before)
@@ -90,8 +90,6 @@ def refine(cfg: DictConfig, scored: Run | None = None) -> Run:
                 "first_pass": {"miou": first.evaluation.figures()["miou"]},
             }
             results.write(run, {"stage": cfg.stage, **about_scores}, both)
-        else:
-            results.refresh(run)
         distributed.barrier()
         print_results(run, f"{path} with a second pass: {val.limit} {val.kind} images of {images.name}")
         alone = read_json(run.metrics)["first_pass"]["miou"]
