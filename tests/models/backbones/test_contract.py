@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers.paths import ROOT
 from helpers.small_runs import config
-from torch import nn
+from torch import fx, nn
 from torchvision.ops import SqueezeExcitation
 
 from hypercolumns.models.backbones.context import context_maps
@@ -129,7 +130,7 @@ def linear(backbone, kernel_line):
     Every kernel is the outer product of `kernel_line(height)` and `kernel_line(width)`. Max pooling becomes average
     pooling. Normalisation, activations, layer scales and gates become the fingerprint.
     """
-    twin = copy.deepcopy(backbone)
+    twin = copy.deepcopy(backbone).eval()
     twin.get_buffer("mean").zero_()
     twin.get_buffer("std").fill_(1)
     body = twin.body
@@ -149,7 +150,12 @@ def linear(backbone, kernel_line):
     for name, parameter in body.named_parameters():
         if name.endswith("layer_scale"):
             nn.init.ones_(parameter)
-    return twin.eval()
+    if isinstance(body, fx.GraphModule):  # in a traced network, torchvision's LayerNorm2d is a function
+        for node in body.graph.nodes:
+            if node.target is F.layer_norm:
+                node.replace_all_uses_with(node.args[0])
+        body.recompile()
+    return twin
 
 
 def replace(body, path, layer):
