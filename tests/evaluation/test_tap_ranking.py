@@ -68,7 +68,8 @@ class TestPrincipalComponents:
 class TestProbe:
     def test_gradient_is_zero_at_the_optimum(self):
         torch.manual_seed(0)
-        features, labels = torch.randn(300, 5), torch.randint(0, 3, (300,))
+        # In float32, the loss stops falling before the gradient is below the bound on some processors.
+        features, labels = torch.randn(300, 5).double(), torch.randint(0, 3, (300,))
         weight, bias = (parameter.requires_grad_() for parameter in fit_logistic(features, labels, 3, steps=200))
         loss = F.cross_entropy(F.linear(features, weight, bias), labels) + tap_ranking.PENALTY * weight.square().sum()
         for gradient in torch.autograd.grad(loss, [weight, bias]):

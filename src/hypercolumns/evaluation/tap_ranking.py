@@ -159,7 +159,7 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = ST
     """Fit a multinomial logistic regression by L-BFGS. Each iteration uses all samples.
 
     Args:
-        features: (N, d) float32.
+        features: (N, d) float32 or float64, which is also the type of the result.
         labels: (N,) int64, class indices.
         classes: C, the number of classes.
         steps: the maximum number of iterations.
@@ -167,8 +167,8 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = ST
     Returns:
         The weight (C, d) and the bias (C,).
     """
-    weight = torch.zeros(classes, features.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, 1, requires_grad=True)
+    weight = features.new_zeros(classes, features.shape[1]).requires_grad_()
+    bias = features.new_zeros(classes, 1).requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
     columns = features.T.contiguous()  # with the samples in the last dimension, training is twice as fast
 
